@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from micrograd import copying as _copying  # noqa: F401  (registers Values with copy and pickle)
+from micrograd import engine as _engine
 from micrograd.anomaly import detect_anomaly
 from micrograd.engine import Value, detach, dot, take, topological_order, where
 from micrograd.ops import (
@@ -145,6 +146,14 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'micrograd' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def _picture(thing: object) -> str | None:
+    """How Values and Modules show themselves in a notebook: viz loads with the first picture."""
+    return importlib.import_module("micrograd.viz").inline_svg(thing)  # type: ignore[no-any-return]
+
+
+_engine.picture = _picture
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,7 @@ from micrograd.ops import FLOATS, Op
 NO_PARENTS: tuple[Value, ...] = ()
 _LOCK = threading.Lock()  # one backward pass at a time, as passes may share parameters
 _watch: Any = None  # the running detect_anomaly, which sees each node recorded and each pass done
+picture: Callable[[object], str | None] = lambda _: None  # how things show themselves in a notebook: the package sets it
 _new = object.__new__
 
 
@@ -476,6 +477,9 @@ class Value:
         copy = _node(self.operation, self.data, self.parents, self.local_derivatives)
         copy.grad, copy.label, copy._pass = self.grad, self.label, self._pass
         return copy
+
+    def _repr_svg_(self) -> str | None:
+        return picture(self)
 
     def __repr__(self) -> str:
         data, grad, label = (getattr(self, name, "?") for name in ("data", "grad", "label"))

@@ -90,11 +90,11 @@ class Op:
     def arguments(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Op, tuple[Any, ...]]:
         """The operation with its parameters bound, and its operands as a flat tuple.  Raises TypeError for a wrong count."""
         count = 1 if self.arity is None else self.arity
-        if len(args) > count:
-            params = {**dict(zip(self.params, args[count:], strict=False)), **params}
-        if len(args) < count or len(args) > count + len(self.params) or params.keys() - self.params.keys():
+        given = {**dict(zip(self.params, args[count:], strict=False)), **params}
+        unused = len(args) - count + len(params) != len(given)  # too many by position, or one by position and by name
+        if len(args) < count or unused or given.keys() - self.params.keys():
             raise TypeError(f"{self.name}() takes {self._expects(count)}, got {_describe(args, params)}")
-        for name, value in params.items():
+        for name, value in given.items():
             if not isinstance(value, (int, float)):
                 hint = ": use maximum and minimum for bounds that are Values" if self.name == "clip" else ""
                 raise TypeError(
@@ -103,7 +103,7 @@ class Op:
         operands = args[:count]
         if self.arity is None:
             operands = _iterable(self.name, args[0])
-        return (self.bind(**{**self.params, **params}) if self.params else self), operands
+        return (self.bind(**{**self.params, **given}) if self.params else self), operands
 
     def _expects(self, count: int) -> str:
         operands = "one iterable of numbers" if self.arity is None else f"{count} operand{'s' * (count != 1)}"
@@ -311,8 +311,9 @@ class _Values:
     def detach(a: Number) -> Number:
         return a if isinstance(a, float) else a.detach()
 
-    def __getattr__(self, name: str) -> Op:
-        return _named(name)
+    def __getattr__(self, name: str) -> Callable[..., Number]:
+        found = _named(name)
+        return found if found.arity is not None else lambda *args: found(args)
 
 
 VALUES = _Values()
@@ -559,12 +560,13 @@ def atan(xp: Any, a: Number) -> Result:
 
 @op("atan2", [(-9, 9), (0.5, 9)])
 def atan2(xp: Any, a: Number, b: Number) -> Result:
-    """Angle in radians of the point with ordinate ``a`` and abscissa ``b``.
+    """Angle in radians of the point with ordinate ``a`` and abscissa ``b``; its derivatives at the origin are 0 (PyTorch's).
 
     >>> atan2(0.0, 1.0)
     0.0
     """
     length = xp.hypot(a, b)
+    length = xp.where(length <= 0.0, math.inf, length)
     return xp.atan2(a, b), (xp.div(xp.div(b, length), length), -xp.div(xp.div(a, length), length))
 
 
@@ -724,9 +726,8 @@ def silu(xp: Any, a: Number) -> Result:
     0.0
     """
     e = xp.exp(-xp.abs(a))
-    top = xp.where(a >= 0.0, 1.0, e)
-    value = xp.div(a * top, 1.0 + e)
-    return value, (xp.div(top, 1.0 + e) + value * xp.div(xp.where(a >= 0.0, e, 1.0), 1.0 + e),)
+    g = xp.div(xp.where(a >= 0.0, 1.0, e), 1.0 + e)
+    return xp.div(a, 1.0 + xp.exp(-a)), (g + a * xp.div(xp.div(e, 1.0 + e), 1.0 + e),)
 
 
 # ----------------------------------------------------------------------------------------------------- choosing
@@ -858,7 +859,7 @@ def logsumexp(xp: Any, *a: Number) -> Result:
     return value, tuple(xp.div(e, total) for e in exps)
 
 
-@op("softmax", [(-4, 4)] * 4, vector=True)
+@op("softmax", [(-1, 1)] * 2, vector=True)
 def softmax(xp: Any, *a: Number) -> VectorResult:
     """Probabilities ``exp(a_i) / (exp(a1) + exp(a2) + ...)``, finite for any finite operands.
 
@@ -867,7 +868,7 @@ def softmax(xp: Any, *a: Number) -> VectorResult:
     """
     _, exps, total, _ = _exponentials(xp, a)
     p = tuple(xp.div(e, total) for e in exps)
-    return p, tuple(tuple(p[i] * (float(i == j) - p[j]) for j in range(len(p))) for i in range(len(p)))
+    return p, tuple(tuple(p_i * r for r in row) for p_i, row in zip(p, _onehot_minus(p), strict=True))
 
 
 @op("log_softmax", [(-4, 4)] * 4, vector=True)
@@ -881,7 +882,13 @@ def log_softmax(xp: Any, *a: Number) -> VectorResult:
     top, exps, total, log_total = _exponentials(xp, a)
     p = tuple(xp.div(e, total) for e in exps)
     values = tuple(x - top - log_total for x in a)
-    return values, tuple(tuple(float(i == j) - p[j] for j in range(len(p))) for i in range(len(p)))
+    return values, _onehot_minus(p)
+
+
+def _onehot_minus(p: tuple[Number, ...]) -> tuple[tuple[Number, ...], ...]:
+    """The rows ``onehot(i) - p``, with 1 - p_i as the sum of the other probabilities, which does not cancel."""
+    others = [functools.reduce(operator.add, p[:i] + p[i + 1 :], 0.0) for i in range(len(p))]
+    return tuple(tuple(others[i] if i == j else -p[j] for j in range(len(p))) for i in range(len(p)))
 
 
 def _total(a: Sequence[Number]) -> Number:

@@ -383,7 +383,7 @@ class Value:
         parents = tuple([o if o.__class__ is Value else _operand_of(op, o) for o in operands])
         value, derivatives = op.rule(FLOATS, *[p.data for p in parents])
         if op.vector:
-            return [_node(op.bind(index=i), value[i], parents, derivatives[i]) for i in range(len(value))]
+            return [_node(op.bind(index=i), value[i], parents, derivatives(i)) for i in range(len(value))]
         return _node(op, value, parents, derivatives)
 
     __add__ = _binary(ops.add)
@@ -498,7 +498,10 @@ def dot(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> Any:
     w, x = tuple(w), tuple(x)
     if len(w) != len(x):
         raise ValueError(f"dot() takes as many inputs as weights, got {len(w)} weights and {len(x)} inputs")
-    return ops.dot((*w, *x, b))
+    operands = (*w, *x, b)
+    if any(isinstance(operand, Value) for operand in operands):
+        return Value._record(ops.dot, operands)
+    return ops.dot(operands)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

@@ -87,12 +87,7 @@ class Module:
         >>> Neuron(1, rng=random.Random(0)).state_dict()
         {'w.0': 0.6888437030500962, 'b': 0.0}
         """
-        state: dict[str, float] = {}
-        for name, parameter in self.named_parameters():
-            if name in state:
-                raise ValueError(f"two parameters are named {name!r}: rename an attribute or a dict key of this module")
-            state[name] = parameter.data
-        return state
+        return {name: parameter.data for name, parameter in _by_name(self).items()}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Set the data of every parameter from a ``state_dict()``.  Where anything is wrong, nothing is changed.
@@ -106,7 +101,7 @@ class Module:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict() takes a dict of names and numbers, got {type(state).__name__}")
-        parameters = dict(self.named_parameters())
+        parameters = _by_name(self)
         missing = [name for name in parameters if name not in state]
         unexpected = [name for name in state if name not in parameters]
         if missing or unexpected:
@@ -183,6 +178,15 @@ def _values_in(tree: Any, path: str = "", above: tuple[int, ...] = ()) -> Iterat
         yield from _values_in(child, f"{path}.{name}", (*above, id(tree)))
 
 
+def _by_name(module: Module) -> dict[str, Value]:
+    parameters: dict[str, Value] = {}
+    for name, parameter in module.named_parameters():
+        if name in parameters:
+            raise ValueError(f"two parameters are named {name!r}: rename an attribute or a dict key of this module")
+        parameters[name] = parameter
+    return parameters
+
+
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:3]) or "none"
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -232,9 +236,10 @@ class Neuron(Module):
         z: Value = inputs[0]._record(ops.dot, (*self.w, *inputs, self.b))  # engine.dot without its checks, made above
         if not self.nonlin:
             return z
-        return (
-            _METHODS.get(self.activation, self.activation)(z) if isinstance(self.activation, ops.Op) else self.activation(z)
-        )
+        activation = self.activation
+        if isinstance(activation, ops.Op):
+            activation = _METHODS.get(activation, activation)
+        return activation(z)
 
     def __repr__(self) -> str:
         return f"{self._kind() if self.nonlin else 'Linear'}Neuron({len(self.w)})"
@@ -289,17 +294,17 @@ class MLP(Module):
     def __init__(
         self,
         nin: int,
-        nouts: Sequence[int],
+        nouts: Iterable[int],
         activation: Activation = "relu",
         seed: int | str | None = None,
         init: str = "uniform",
     ) -> None:
-        if isinstance(nouts, str) or not hasattr(nouts, "__iter__") or not len(nouts):
+        sizes = [] if isinstance(nouts, str) or not hasattr(nouts, "__iter__") else [nin, *nouts]
+        if len(sizes) < 2:
             raise ValueError(f"MLP takes a list of layer sizes, such as MLP(2, [16, 1]), got nouts={nouts!r}")
         rng = None if seed is None else random.Random(seed)
-        sizes = [nin, *nouts]
         self.layers = [
-            Layer(m, n, init, activation=activation, rng=rng, nonlin=i != len(nouts) - 1)
+            Layer(m, n, init, activation=activation, rng=rng, nonlin=i < len(sizes) - 2)
             for i, (m, n) in enumerate(itertools.pairwise(sizes))
         ]
 

@@ -31,7 +31,7 @@ from typing import Any
 
 Number = Any  # a number of whatever system the rule is run over
 Result = tuple[Number, tuple[Number, ...]]  # a value and its local derivatives
-VectorResult = tuple[tuple[Number, ...], tuple[tuple[Number, ...], ...]]  # several values and the rows of their Jacobian
+VectorResult = tuple[tuple[Number, ...], Callable[[int], tuple[Number, ...]]]  # values, and the row of the Jacobian for one
 
 
 # ---------------------------------------------------------------------------------------------------- operations
@@ -110,7 +110,10 @@ class Op:
         return operands + (f" and then {', '.join(self.params)}" if self.params else "")
 
     def __call__(self, *args: Any, **params: Any) -> Any:
-        op, operands = self.arguments(args, params)
+        if params or self.params or len(args) != self.arity:
+            op, operands = self.arguments(args, params)
+        else:
+            op, operands = self, args
         for operand in operands:
             record = getattr(operand.__class__, "_record", None)
             if record is not None:
@@ -137,8 +140,8 @@ def op(
 ) -> Callable[[Callable[..., Any]], Op]:
     """Add an operation to the table: a decorator for a rule ``(xp, a, b, ..., *, parameter=default)``.
 
-    The rule returns ``value, (derivative by a, derivative by b, ...)``; with ``vector=True`` a tuple of values and a tuple
-    of such rows.  Raises ValueError when the name is taken.
+    The rule returns ``value, (derivative by a, derivative by b, ...)``; with ``vector=True`` a tuple of values and a
+    function that gives such a row for the i-th value.  Raises ValueError when the name is taken.
 
     >>> @op(symbol="cube", domain=[(-2.0, 2.0)])
     ... def cube(xp, a):
@@ -171,8 +174,8 @@ def _named(name: str) -> Op:
 
 
 def _output(rule: Callable[..., Any], xp: Any, *args: Number, index: int, **params: float) -> Result:
-    values, rows = rule(xp, *args, **params)
-    return values[index], rows[index]
+    values, row = rule(xp, *args, **params)
+    return values[index], row(index)
 
 
 def _iterable(name: str, operand: Any) -> tuple[Any, ...]:
@@ -190,7 +193,10 @@ def real(x: Any) -> float | None:
     (1.0, None, None)
     """
     if isinstance(x, (float, int)):
-        return float(x)
+        try:
+            return float(x)
+        except OverflowError:  # an integer beyond double precision
+            return math.inf if x > 0 else -math.inf
     if isinstance(x, (str, bytes, complex)) or not hasattr(x.__class__, "__float__") or getattr(x, "shape", ()) != ():
         return None
     return float(x) if getattr(getattr(x, "dtype", None), "kind", "f") in "fiub" else None
@@ -310,6 +316,10 @@ class _Values:
     @staticmethod
     def detach(a: Number) -> Number:
         return a if isinstance(a, float) else a.detach()
+
+    @staticmethod
+    def pow(a: Number, b: Number) -> Number:
+        return power(a, b) if isinstance(b, float) else pow(a, b)  # a fixed exponent needs no logarithm of a
 
     def __getattr__(self, name: str) -> Callable[..., Number]:
         found = _named(name)
@@ -661,7 +671,7 @@ def sigmoid(xp: Any, a: Number) -> Result:
     >>> sigmoid(0.0), sigmoid(-1000.0)
     (0.5, 0.0)
     """
-    e = xp.exp(-xp.abs(a))  # never overflows
+    e = xp.exp(xp.where(a >= 0.0, -a, a))  # never overflows; not -|a|, whose slope at 0 is not one of e's
     g = xp.div(xp.where(a >= 0.0, 1.0, e), 1.0 + e)
     return g, (xp.div(xp.div(e, 1.0 + e), 1.0 + e),)  # g * (1 - g) without the cancellation
 
@@ -673,7 +683,7 @@ def softplus(xp: Any, a: Number) -> Result:
     >>> softplus(1000.0)
     1000.0
     """
-    e = xp.exp(-xp.abs(a))
+    e = xp.exp(xp.where(a >= 0.0, -a, a))
     return xp.where(a >= 0.0, a, 0.0) + xp.log1p(e), (xp.div(xp.where(a >= 0.0, 1.0, e), 1.0 + e),)
 
 
@@ -725,7 +735,7 @@ def silu(xp: Any, a: Number) -> Result:
     >>> silu(0.0)
     0.0
     """
-    e = xp.exp(-xp.abs(a))
+    e = xp.exp(xp.where(a >= 0.0, -a, a))
     g = xp.div(xp.where(a >= 0.0, 1.0, e), 1.0 + e)
     return xp.div(a, 1.0 + xp.exp(-a)), (g + a * xp.div(xp.div(e, 1.0 + e), 1.0 + e),)
 
@@ -868,7 +878,7 @@ def softmax(xp: Any, *a: Number) -> VectorResult:
     """
     _, exps, total, _ = _exponentials(xp, a)
     p = tuple(xp.div(e, total) for e in exps)
-    return p, tuple(tuple(p_i * r for r in row) for p_i, row in zip(p, _onehot_minus(p), strict=True))
+    return p, lambda i: tuple([p[i] * r for r in _onehot_minus(p, i)])
 
 
 @op("log_softmax", [(-4, 4)] * 4, vector=True)
@@ -882,13 +892,13 @@ def log_softmax(xp: Any, *a: Number) -> VectorResult:
     top, exps, total, log_total = _exponentials(xp, a)
     p = tuple(xp.div(e, total) for e in exps)
     values = tuple(x - top - log_total for x in a)
-    return values, _onehot_minus(p)
+    return values, lambda i: _onehot_minus(p, i)
 
 
-def _onehot_minus(p: tuple[Number, ...]) -> tuple[tuple[Number, ...], ...]:
-    """The rows ``onehot(i) - p``, with 1 - p_i as the sum of the other probabilities, which does not cancel."""
-    others = [functools.reduce(operator.add, p[:i] + p[i + 1 :], 0.0) for i in range(len(p))]
-    return tuple(tuple(others[i] if i == j else -p[j] for j in range(len(p))) for i in range(len(p)))
+def _onehot_minus(p: tuple[Number, ...], i: int) -> tuple[Number, ...]:
+    """``onehot(i) - p``, with 1 - p_i as the sum of the other probabilities, which does not cancel."""
+    others = functools.reduce(operator.add, p[:i] + p[i + 1 :], 0.0)
+    return tuple([others if i == j else -p[j] for j in range(len(p))])
 
 
 def _total(a: Sequence[Number]) -> Number:

@@ -21,7 +21,7 @@ from micrograd.engine import Value
 Tree = Any
 Leaf = Any  # a float or a Value
 Opened = tuple[Iterable[str], list[Any], Callable[[list[Any]], Tree]]  # steps to the parts, the parts, a maker of the like
-Tied = dict[int, "Slot"] | None  # within a module: the slots of the parameters met so far
+Met = dict[int, Any] | None  # within a module: what was made of each part met so far, by its id, so that sharing is kept
 
 
 class Slot:
@@ -47,10 +47,10 @@ def flatten(tree: Tree, name: str = "tree") -> tuple[list[Leaf], Tree]:
     """
     leaves: list[Leaf] = []
 
-    def visit(part: Any, path: str, tied: Tied) -> Any:
-        if stands_still(part) if tied is None else not is_parameter(part):
+    def visit(part: Any, path: str, met: Met) -> Any:
+        if stands_still(part) if met is None else not is_parameter(part):
             return part
-        slot = Slot(len(leaves)) if tied is None else tied.setdefault(id(part), Slot(len(leaves)))
+        slot = Slot(len(leaves)) if met is None else met.setdefault(id(part), Slot(len(leaves)))
         if slot.index == len(leaves):
             leaves.append(_leaf(part, name + path))
         return slot
@@ -70,16 +70,14 @@ def unflatten(structure: Tree, leaves: Sequence[Any]) -> Tree:
     (10.0, [20.0])
     """
 
-    parameters: dict[int, Any] = {}  # a parameter held in two places stays one
-
-    def visit(part: Any, _: str, tied: Tied) -> Any:
+    def visit(part: Any, _: str, met: Met) -> Any:
         if not isinstance(part, Slot):
             return part
-        if tied is None:
+        if met is None:
             return leaves[part.index]
-        if part.index not in parameters:
-            parameters[part.index] = _as_parameter(leaves[part.index])
-        return parameters[part.index]
+        if id(part) not in met:
+            met[id(part)] = _as_parameter(leaves[part.index])
+        return met[id(part)]
 
     return _map(structure, visit)
 
@@ -143,15 +141,19 @@ def stands_still(part: Any) -> bool:
 # -------------------------------------------------------------------------------------------------------- walking
 
 
-def _map(tree: Tree, visit: Callable[[Any, str, Tied], Any], path: str = "", tied: Tied = None) -> Tree:
+def _map(tree: Tree, visit: Callable[[Any, str, Met], Any], path: str = "", met: Met = None) -> Tree:
     """The tree with each part that is no container replaced by what ``visit`` makes of it and of its path."""
+    if _is_module(tree):
+        met = {} if met is None else met
+        if id(tree) not in met:  # a module may hold another twice, or refer back to the one that holds it
+            new = met[id(tree)] = object.__new__(type(tree))
+            new.__dict__.update({name: _map(part, visit, f"{path}.{name}", met) for name, part in vars(tree).items()})
+        return met[id(tree)]
     opened = _open(tree)
     if opened is None:
-        return visit(tree, path, tied)
+        return visit(tree, path, met)
     steps, parts, like = opened
-    if tied is None and _is_module(tree):
-        tied = {}
-    made = [_map(part, visit, path + step, tied) for step, part in zip(steps, parts, strict=True)]
+    made = [_map(part, visit, path + step, met) for step, part in zip(steps, parts, strict=True)]
     return tree if all(map(operator.is_, made, parts)) else like(made)
 
 
@@ -167,7 +169,7 @@ def _members(tree: Tree) -> Iterator[Any]:
     stack = [tree]
     while stack:
         part = stack.pop()
-        opened = None if _is_module(part) else _open(part)
+        opened = _open(part)
         if opened is None:
             yield part
         else:
@@ -188,15 +190,13 @@ def _check_modules(tree: Tree, leaves: Sequence[Leaf], name: str) -> None:
 
 
 def _open(tree: Tree) -> Opened | None:
-    """How to take a container apart and to make one like it from other parts; None for anything else."""
+    """How to take a container other than a module apart, and to make one like it; None for anything else."""
     if isinstance(tree, dict):
         return (f"[{key!r}]" for key in tree), list(tree.values()), lambda parts: _like_dict(tree, parts)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return (f".{field}" for field in tree._fields), list(tree), tree._make  # type: ignore[attr-defined]
     if isinstance(tree, (list, tuple)):
         return (f"[{i}]" for i in range(len(tree))), list(tree), type(tree)
-    if _is_module(tree):
-        return (f".{name}" for name in vars(tree)), list(vars(tree).values()), lambda parts: _like_module(tree, parts)
     if _is_array(tree):
         steps = ("".join(f"[{i}]" for i in index) for index in sys.modules["numpy"].ndindex(tree.shape))
         return steps, tree.ravel().tolist(), lambda parts: _like_array(tree, parts)
@@ -217,12 +217,6 @@ def _like_dict(tree: dict[Any, Any], parts: list[Any]) -> dict[Any, Any]:
     new = copy.copy(tree)  # keeps a subclass and what it knows, such as the factory of a defaultdict
     for key, part in zip(tree, parts, strict=True):
         new[key] = part
-    return new
-
-
-def _like_module(tree: Any, parts: list[Any]) -> Any:
-    new = object.__new__(type(tree))
-    new.__dict__.update(zip(vars(tree), parts, strict=True))
     return new
 
 
@@ -254,7 +248,7 @@ def _leaf(part: Any, position: str) -> Leaf:
 
 def _as_parameter(leaf: Any) -> Any:
     """What a module can hold as a parameter: it tells its parameters from results by their having no parents."""
-    if isinstance(leaf, float):
+    if isinstance(leaf, (int, float)):
         return Value(leaf)
     if not isinstance(leaf, Value) or is_parameter(leaf):
         return leaf

@@ -418,6 +418,8 @@ def test_two_parameters_of_one_name_are_refused() -> None:
     module.table = {1: Value(1.0), "1": Value(2.0)}
     with pytest.raises(ValueError, match=r"two parameters are named 'table\.1'"):
         module.state_dict()
+    with pytest.raises(ValueError, match=r"two parameters are named 'table\.1'"):
+        module.load_state_dict({"table.1": 1.0})
 
 
 # -------------------------------------------------------------------------------------------------------------- errors

@@ -9,12 +9,14 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from micrograd import copying as _copying  # noqa: F401  (registers Values with copy and pickle)
-from micrograd import engine as _engine
+from micrograd import (
+    copying as _copying,  # noqa: F401  (registers Values with copy and pickle)
+    engine as _engine,
+)
 from micrograd.anomaly import detect_anomaly
 from micrograd.engine import Value, detach, dot, take, topological_order, where
 from micrograd.ops import (
-    abs,
+    abs as abs,
     acos,
     acosh,
     asin,
@@ -42,7 +44,7 @@ from micrograd.ops import (
     maximum,
     mean,
     minimum,
-    pow,
+    pow as pow,
     prod,
     relu,
     sigmoid,
@@ -52,7 +54,7 @@ from micrograd.ops import (
     softmax,
     softplus,
     sqrt,
-    sum,
+    sum as sum,
     tan,
     tanh,
 )
@@ -74,8 +76,7 @@ _LAZY = {
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 _ROOMS = ("check", "functional", "losses", "nn", "optim", "trees", "viz")
 
-__all__ = [
-    "abs",
+__all__ = [  # without abs, pow and sum, so that a star import leaves Python's own alone
     "acos",
     "acosh",
     "asin",
@@ -118,7 +119,6 @@ __all__ = [
     "MLP",
     "Module",
     "Neuron",
-    "pow",
     "prod",
     "relu",
     "sigmoid",
@@ -128,7 +128,6 @@ __all__ = [
     "softmax",
     "softplus",
     "sqrt",
-    "sum",
     "take",
     "tan",
     "tanh",

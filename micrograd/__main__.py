@@ -17,14 +17,13 @@ from typing import Any, NoReturn
 import micrograd
 from micrograd.data import IRIS, DataError, read_csv
 from micrograd.expression import FUNCTIONS, ExpressionError, evaluate, parse_variables
-from micrograd.nn import read_json, write_json
+from micrograd.nn import USUAL_ACTIVATIONS, read_json, write_json
 from micrograd.training import FORMAT, Settings, Training, TrainingError
 from micrograd.viz import draw
 from micrograd.viz.chart import line_chart
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 WRONG = 2  # argparse's exit code for a wrong command line, ours for wrong files too
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "sigmoid", "tanh")
 
 TRAIN = """\
 Train a classifier on a CSV file and write loss.svg, graph.svg and weights.json.
@@ -228,7 +227,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=_count, default=40, metavar="N", help="passes over the rows (default: 40)")
     settings: dict[str, dict[str, Any]] = {
         "hidden": {"type": _positive, "nargs": "*", "metavar": "N", "help": "neurons of each hidden layer"},
-        "activation": {"choices": ACTIVATIONS, "metavar": "NAME", "help": ", ".join(ACTIVATIONS)},
+        "activation": {"choices": USUAL_ACTIVATIONS, "metavar": "NAME", "help": ", ".join(USUAL_ACTIVATIONS)},
         "lr": {"type": _rate, "metavar": "X", "help": "learning rate of Adam"},
         "batch-size": {"type": _positive, "metavar": "N", "help": "rows for each step"},
         "seed": {"type": int, "metavar": "N", "help": "of the split, the first weights and the batches"},

@@ -13,7 +13,6 @@ from micrograd.ops import FLOATS, Op
 NO_PARENTS: tuple[Value, ...] = ()
 _LOCK = threading.Lock()  # one backward pass at a time, as passes may share parameters
 _watch: Any = None  # the running detect_anomaly, which sees each node recorded and each pass done
-picture: Callable[[object], str | None] = lambda _: None  # how things show themselves in a notebook: the package sets it
 _new = object.__new__
 
 
@@ -32,6 +31,13 @@ class Leaf:
 
 
 INPUT, PARAMETER, CONSTANT = Leaf("input"), Leaf("parameter"), Leaf("constant")
+
+
+def _no_picture(_: object) -> str | None:
+    return None
+
+
+picture: Callable[[object], str | None] = _no_picture  # how things show themselves in a notebook: the package sets it
 
 
 # ------------------------------------------------------------------------------------------------------ recording

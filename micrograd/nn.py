@@ -22,6 +22,9 @@ Activation = str | ops.Op | Callable[[Value], Value]
 # The methods of Value that record a node of one operand: quicker than the operations themselves, which check their call.
 _METHODS = {op: operator.methodcaller(name) for name, op in ops.TABLE.items() if op.arity == 1 and hasattr(Value, name)}
 
+#: The operations that people choose for a hidden layer; any other operation of one operand serves too.
+USUAL_ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "sigmoid", "tanh")
+
 #: Weights are drawn uniformly from ``-bound .. bound``; the bound for a layer from ``nin`` inputs to ``nout`` neurons.
 INITIALISATIONS: dict[str, Callable[[int, int], float]] = {
     "uniform": lambda nin, nout: 1.0,  # micrograd 0.1.0
@@ -365,8 +368,10 @@ def _size(n: Any, name: str) -> int:
 def _activation(choice: Activation) -> Callable[[Value], Value]:
     op = ops.TABLE.get(choice) if isinstance(choice, str) else choice
     if not callable(op) or (isinstance(op, ops.Op) and op.arity != 1):
-        names = ", ".join(name for name, op in ops.TABLE.items() if op.arity == 1)
-        raise ValueError(f"unknown activation {choice!r}: choose from {names}, or pass a function from Value to Value")
+        raise ValueError(
+            f"unknown activation {choice!r}: give the name of an operation of one operand, such as "
+            f"{', '.join(USUAL_ACTIVATIONS)}, or a function from Value to Value"
+        )
     return op
 
 

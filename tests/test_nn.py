@@ -450,7 +450,7 @@ def test_two_parameters_of_one_name_are_refused() -> None:
         (
             lambda: Neuron(1, activation="rlu"),
             ValueError,
-            "unknown activation 'rlu': choose from .*tanh.*, relu, .*function from",
+            "unknown activation 'rlu': give the name .* such as relu, .*tanh, or a function from Value",
         ),
         (lambda: Neuron(1, activation="dot"), ValueError, "unknown activation 'dot'"),
         (lambda: Neuron(1, activation=ops.add), ValueError, "unknown activation <operation add>"),

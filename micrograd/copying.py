@@ -9,76 +9,95 @@ from __future__ import annotations
 import copyreg
 import threading
 import weakref
-from collections.abc import Sequence
 from typing import Any
 
 from micrograd.engine import NO_PARENTS, Leaf, Value, _node, topological_order
 
 
-class _Graph:
-    """The ancestors of one node as a table of rows, each after its parents; alive while a pickler or a copier works."""
+def _deepcopy(node: Value, memo: dict[int, Any]) -> Value:
+    """How copy.deepcopy copies a node: together with its ancestors, each after its parents."""
+    for old in topological_order(node, stop=_Known(memo)):
+        if id(old) not in memo:
+            parents = tuple([memo[id(parent)] for parent in old.parents])
+            twin = _node(old.operation, old.data, parents, old.local_derivatives)
+            memo[id(old)] = _restored(twin, old.grad, old.label, old.has_grad)
+    copied: Value = memo[id(node)]
+    return copied
 
-    def __init__(self, nodes: Sequence[Value]) -> None:
-        self.nodes = nodes
-        self.index = {id(node): i for i, node in enumerate(nodes)}
+
+class _Known:
+    """The nodes whose ids are in a dict, as a container of nodes."""
+
+    def __init__(self, ids: dict[int, Any]) -> None:
+        self.ids = ids
+
+    def __contains__(self, node: object) -> bool:
+        return id(node) in self.ids
+
+
+class _Graph:
+    """The ancestors of one node, each after its parents; alive, and found by its nodes, while a pickler works.
+
+    Leaves and nodes that an earlier graph holds are saved as themselves, so that graphs may share them; they come first.
+    The others are saved as one list for each of their attributes.
+    """
+
+    def __init__(self, root: Value) -> None:
+        live = _LIVE.graphs
+        order = topological_order(root, stop=_Known(live) if live else ())
+        self.shared = [node for node in order if node._left is NO_PARENTS or id(node) in live]
+        self.own = [node for node in order if node._left is not NO_PARENTS and id(node) not in live]
+        self.index = {id(node): i for i, node in enumerate(self.shared + self.own)}
+        own_ids = list(map(id, self.own))
+        live.update(dict.fromkeys(own_ids, weakref.ref(self, lambda _: [live.pop(i) for i in own_ids])))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, ([self._row(node) for node in self.nodes],)
-
-    def _row(self, node: Value) -> Any:
-        if node._left is NO_PARENTS or _LIVE.graphs.get(id(node)) is not self:
-            return node  # a leaf, or a part of a graph that was saved before: it is saved as itself
-        parents = tuple([self.index[id(parent)] for parent in node.parents])
-        return node.operation, node.data, node.grad, node.label, node.has_grad, parents, node.local_derivatives
+        index = self.index
+        columns = (
+            [node.operation for node in self.own],
+            [node.data for node in self.own],
+            [tuple([index[id(parent)] for parent in node.parents]) for node in self.own],
+            [node.local_derivatives for node in self.own],
+            [node.grad for node in self.own],
+            [node.label for node in self.own],
+            [node.has_grad for node in self.own],
+        )
+        return _rebuilt, (self.shared, *columns)
 
 
 class _Live(threading.local):
+    """The graphs that this thread is pickling, by the ids of their own nodes."""
+
     def __init__(self) -> None:
-        self.graphs: weakref.WeakValueDictionary[int, _Graph] = weakref.WeakValueDictionary()
+        self.graphs: dict[int, weakref.ref[_Graph]] = {}
 
 
 _LIVE = _Live()
 
 
 def _reduce(node: Value) -> tuple[Any, ...]:
-    """How pickle and deepcopy take a node apart: a leaf by its numbers, any other as a position in its graph."""
+    """How pickle takes a node apart: a leaf by its numbers, any other as a position in its graph."""
     if node._left is NO_PARENTS:
         return _leaf, (node.operation, node.data, node.grad, node.label, node.has_grad)
-    graph = _LIVE.graphs.get(id(node))
-    if graph is None:
-        saved = _Saved()
-        graph = _Graph(topological_order(node, stop=saved))
-        for part in graph.nodes:
-            if part._left is not NO_PARENTS and part not in saved:
-                _LIVE.graphs[id(part)] = graph
+    live = _LIVE.graphs.get(id(node))
+    graph = (live and live()) or _Graph(node)
     return _position, (graph, graph.index[id(node)])
-
-
-class _Saved:
-    """The nodes that a graph being saved holds already."""
-
-    def __contains__(self, node: object) -> bool:
-        return id(node) in _LIVE.graphs
 
 
 def _leaf(kind: Leaf, data: float, grad: float, label: str, has_grad: bool) -> Value:
     return _restored(_node(kind, data, NO_PARENTS, ()), grad, label, has_grad)
 
 
-def _rebuilt(rows: Sequence[Any]) -> _Graph:
-    nodes: list[Value] = []
-    for row in rows:
-        if isinstance(row, Value):
-            nodes.append(row)
-        else:
-            operation, data, grad, label, has_grad, parents, derivatives = row
-            node = _node(operation, data, tuple([nodes[i] for i in parents]), derivatives)
-            nodes.append(_restored(node, grad, label, has_grad))
-    return _Graph(nodes)
+def _rebuilt(shared: list[Value], *columns: list[Any]) -> list[Value]:
+    nodes = list(shared)
+    for operation, data, parents, derivatives, *state in zip(*columns, strict=True):
+        node = _node(operation, data, tuple([nodes[i] for i in parents]), derivatives)
+        nodes.append(_restored(node, *state))
+    return nodes
 
 
-def _position(graph: _Graph, index: int) -> Value:
-    return graph.nodes[index]
+def _position(nodes: list[Value], index: int) -> Value:
+    return nodes[index]
 
 
 def _restored(node: Value, grad: float, label: str, has_grad: bool) -> Value:
@@ -89,3 +108,4 @@ def _restored(node: Value, grad: float, label: str, has_grad: bool) -> Value:
 _EARLIER = object()  # stands for a backward pass of the graph that was copied
 
 copyreg.pickle(Value, _reduce)
+Value.__deepcopy__ = _deepcopy  # type: ignore[attr-defined]

@@ -154,6 +154,16 @@ def _refusal(data: Any) -> str:
     return f"Value(data) takes one real number, got {type(data).__name__}: {hint}"
 
 
+class _HandBuilt(Op):
+    """An operation known by its symbol only, which a node built by hand carries."""
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__("by_hand", symbol, ops.identity.rule, ())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _HandBuilt, (self.symbol,)
+
+
 class _Underived(tuple[float, ...]):
     """The local derivatives of a node built by hand with an unknown operation: there are none to give."""
 
@@ -172,7 +182,7 @@ def _by_symbol(symbol: str, parents: tuple[Value, ...]) -> tuple[Op, tuple[float
     for op in ops.TABLE.values():
         if op.symbol == symbol and op.arity == len(parents):
             return op, op.rule(FLOATS, *[p.data for p in parents])[1]
-    return Op("by_hand", symbol, ops.identity.rule, ()), _Underived()
+    return _HandBuilt(symbol), _Underived()
 
 
 # --------------------------------------------------------------------------------------------------- the chain rule
@@ -190,16 +200,16 @@ def topological_order(*roots: Value, stop: Container[Value] = ()) -> list[Value]
     """
     order: list[Value] = []
     seen: set[Value] = set()
-    stack = [(root, False) for root in reversed(roots)]
+    stack: list[Value | None] = list(reversed(roots))
     while stack:
-        node, parents_done = stack.pop()
-        if parents_done:
-            order.append(node)
+        node = stack.pop()
+        if node is None:
+            order.append(stack.pop())  # type: ignore[arg-type]  # below a None lies a node whose parents are all in order
         elif node not in seen:
             seen.add(node)
-            stack.append((node, True))
+            stack += (node, None)
             if node not in stop:
-                stack.extend([(parent, False) for parent in reversed(node.parents)])
+                stack += node.parents[::-1]
     return order
 
 
@@ -363,7 +373,7 @@ class Value:
         >>> x.grad
         6.0
         """
-        start = ops.real(seed)
+        start = None if isinstance(seed, Value) else ops.real(seed)
         if start is None:
             raise TypeError(f"backward() takes a number as its seed, got {type(seed).__name__}")
         with _LOCK:

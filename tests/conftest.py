@@ -32,6 +32,7 @@ def run_fresh(code: str, *flags: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,  # a deadlock fails
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -72,6 +72,9 @@ class Module:
         for i, parameter in enumerate(self.parameters()):
             yield names.get(parameter, f"parameters.{i}"), parameter
 
+    def _repr_svg_(self) -> str | None:
+        return engine.picture(self)
+
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to zero.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from micrograd.engine import Value
 from micrograd.expression import FUNCTIONS, ExpressionError, evaluate, parse_variables

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import oracle
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from test_ops import PYTORCH
 
 from micrograd import Value, ops, topological_order

@@ -90,9 +90,7 @@ def main() -> None:
     report(title, compare("mlp_moons", ["ours", "micrograd"], options.rounds, options.repeats))
 
     peaks = {engine: measure(engine, "scalar_moons", repeats=1, memory=True)[0]["peak"] for engine in ("ours", "micrograd")}
-    print(
-        f"\npeak memory of the 64,000-node graph: ours {peaks['ours'] / 1e6:.1f} MB, micrograd {peaks['micrograd'] / 1e6:.1f} MB"
-    )
+    print("\npeak memory of the 64,000-node graph:", *(f"{name} {peak / 1e6:.1f} MB" for name, peak in peaks.items()))
     print(f"    ratio {peaks['ours'] / peaks['micrograd']:.2f}")
     runs = [measure("ours", "chain", repeats=1)[0] for _ in range(5)]
     seconds = statistics.median(run["seconds"] for run in runs)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import types
-from pathlib import Path
 
 from micrograd import engine
 from micrograd.engine import Value, topological_order
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = os.path.dirname(__file__)
 
 
 class detect_anomaly:

@@ -19,12 +19,11 @@ Keyword-only arguments are *parameters*: numbers fixed when the operation is rec
 
 from __future__ import annotations
 
-import builtins
 import functools
-import inspect
 import itertools
 import math
 import operator
+import textwrap
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +34,9 @@ VectorResult = tuple[tuple[Number, ...], Callable[[int], tuple[Number, ...]]]  #
 
 
 # ---------------------------------------------------------------------------------------------------- operations
+
+
+_VARARGS = 0x04  # the flag of a function with *args: inspect.CO_VARARGS, without the cost of importing inspect
 
 
 class Op:
@@ -53,13 +55,15 @@ class Op:
         self, name: str, symbol: str, rule: Callable[..., Any], domain: Sequence[tuple[float, float]], vector: bool = False
     ) -> None:
         self.name, self.symbol, self.rule, self.domain, self.vector = name, symbol, rule, tuple(domain), vector
-        signature = list(inspect.signature(rule).parameters.values())[1:]
-        variadic = any(p.kind is p.VAR_POSITIONAL for p in signature)
-        self.arity = None if variadic else builtins.sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in signature)
-        self.params = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
+        code, defaults = rule.__code__, rule.__kwdefaults__ or {}
+        parameters = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        if len(defaults) < len(parameters):
+            raise ValueError(f"operation {name}: its parameters {', '.join(parameters)} need default values")
+        self.arity = None if code.co_flags & _VARARGS else code.co_argcount - 1
+        self.params = {parameter: defaults[parameter] for parameter in parameters}
         self._base = self
         self._bound: dict[tuple[Any, ...], Op] = {}
-        self.__doc__ = inspect.getdoc(rule) or f"The operation {name}."
+        self.__doc__ = textwrap.dedent("    " + (rule.__doc__ or f"The operation {name}."))
 
     def bind(self, **params: Any) -> Op:
         """This operation with its parameters fixed; ``index=i`` picks one output of a vector operation.

@@ -17,7 +17,7 @@ from micrograd.ops import Op
 FUNCTIONS: dict[str, Op] = {
     name: op
     for name, op in ops.TABLE.items()
-    if name in micrograd.__all__
+    if name in vars(micrograd)
     and op.arity is not None
     and name not in ("where", "take")  # these two take no plain numbers
 }

@@ -45,12 +45,16 @@ class detect_anomaly:
         """Called by the engine after each backward pass."""
         for node in reversed(topological_order(root)):
             for parent, derivative in zip(node.parents, node.local_derivatives, strict=True):
-                if not math.isfinite(node.grad * derivative) or not math.isfinite(parent.grad):
-                    line = self._lines.get(node, "a line before detect_anomaly began")
-                    raise FloatingPointError(
-                        f"backward through {_call(node)}: gradient {node.grad} times local derivative {derivative} "
-                        f"made the gradient of an operand {parent.grad}, recorded at {line}"
-                    )
+                self.sent(node, node.grad, derivative, parent.grad)
+
+    def sent(self, node: Value, gradient: float, derivative: float, total: float) -> None:
+        """Called with what a node sends to an operand, and with the sum that this made."""
+        if not math.isfinite(gradient * derivative) or not math.isfinite(total):
+            line = self._lines.get(node, "a line before detect_anomaly began")
+            raise FloatingPointError(
+                f"backward through {_call(node)}: gradient {gradient} times local derivative {derivative} "
+                f"made the gradient of an operand {total}, recorded at {line}"
+            )
 
 
 def _call(node: Value) -> str:

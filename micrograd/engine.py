@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Container, Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from micrograd import ops
@@ -13,6 +14,7 @@ from micrograd.ops import FLOATS, Op
 NO_PARENTS: tuple[Value, ...] = ()
 _LOCK = threading.Lock()  # one backward pass at a time, as passes may share parameters
 _watch: Any = None  # the running detect_anomaly, which sees each node recorded and each pass done
+_depth: ContextVar[int] = ContextVar("depth", default=0)  # how many functions are being differentiated at the moment
 _new = object.__new__
 
 
@@ -233,6 +235,8 @@ def _count_paths(root: Value) -> list[tuple[Value, float]]:
                 parent._pass = this_pass
                 parent._pending = 1
                 if parent._left is NO_PARENTS:
+                    if parent.grad is None:  # how PyTorch code clears a gradient
+                        parent.grad = 0.0
                     leaves.append((parent, parent.grad))
                 else:
                     parent.grad = 0.0
@@ -478,6 +482,11 @@ class Value:
         return bool(self.data)
 
     def __float__(self) -> float:
+        if _depth.get():  # math.sin(v) calls this: its derivative would silently be zero
+            raise TypeError(
+                "float(v) drops the history of a Value, and this one is being differentiated: write micrograd.sin(v) for "
+                "math.sin(v), xp.sin(a) in the rule of an operation, or v.data where a constant is meant"
+            )
         return float(self.data)
 
     def __int__(self) -> int:

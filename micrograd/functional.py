@@ -14,17 +14,15 @@ Nothing here reads or writes anyone's ``grad``.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from micrograd import ops, trees
-from micrograd.engine import Value, topological_order
+from micrograd import engine, ops, trees
+from micrograd.engine import Value, _depth, topological_order
 
 Function = Callable[..., Any]
 Arguments = int | tuple[int, ...]
-
-_depth: ContextVar[int] = ContextVar("depth", default=0)  # how many transformations are running f at the moment
 
 
 # ------------------------------------------------------------------------------------------------ transformations
@@ -179,6 +177,7 @@ class Run:
         """Backward: the sum of seed times derivative over the outputs, by each input."""
         recorded = self.recorded if recorded is None else recorded
         times = _times if recorded else operator.mul
+        watch = None if recorded else engine._watch  # what is recorded is watched as it is recorded
         adjoints: dict[Value, Any] = {}
         for output, seed in seeds:
             if output in self.active:
@@ -191,6 +190,8 @@ class Run:
                 if parent in self.active:
                     sent = times(adjoint, derivative)
                     adjoints[parent] = adjoints[parent] + sent if parent in adjoints else sent
+                    if watch is not None:
+                        watch.sent(node, adjoint, derivative, adjoints[parent])
         return [_number(adjoints.get(x, 0.0), recorded) for x in self.inputs]
 
     def push(self, tangents: Sequence[Any]) -> list[Any]:
@@ -216,14 +217,21 @@ class Run:
 
 def _call(name: str, f: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
     """The leaves and the structure of f's result; whatever f differentiates meanwhile is recorded."""
-    token = _depth.set(_depth.get() + 1)
-    try:
+    with _differentiating():
         result = f(*args, **kwargs)
-    finally:
-        _depth.reset(token)
     if result is None:
         raise TypeError(f"{name}(): the function gave None: does it lack a return statement?")
     return trees.flatten(result, "result")
+
+
+@contextmanager
+def _differentiating() -> Iterator[None]:
+    """Here a Value may not be turned into a float: its derivative would be lost."""
+    token = _depth.set(_depth.get() + 1)
+    try:
+        yield
+    finally:
+        _depth.reset(token)
 
 
 def _fresh(leaf: Any, recorded: bool) -> Value:
@@ -235,8 +243,11 @@ def _fresh(leaf: Any, recorded: bool) -> Value:
 def _derivatives(node: Value, recorded: bool) -> Sequence[Any]:
     """The local derivatives of a node: the stored floats, or Values from its rule, run anew on its parents."""
     stored = tuple(node.local_derivatives)  # refuses a node built by hand, whose rule is not known
+    if not recorded:
+        return stored
     operation: Any = node.operation
-    return operation.rule(ops.VALUES, *node.parents)[1] if recorded else stored
+    with _differentiating():
+        return operation.rule(ops.VALUES, *node.parents)[1]  # type: ignore[no-any-return]
 
 
 def _times(adjoint: Any, derivative: Any) -> Any:

@@ -61,6 +61,8 @@ class Op:
             raise ValueError(f"operation {name}: its parameters {', '.join(parameters)} need default values")
         self.arity = None if code.co_flags & _VARARGS else code.co_argcount - 1
         self.params = {parameter: defaults[parameter] for parameter in parameters}
+        if self.arity is not None and len(self.domain) == 1:
+            self.domain *= self.arity  # one interval for all operands
         self._base = self
         self._bound: dict[tuple[Any, ...], Op] = {}
         self.__doc__ = textwrap.dedent("    " + (rule.__doc__ or f"The operation {name}."))
@@ -71,7 +73,7 @@ class Op:
         >>> power.bind(exponent=2.0).symbol
         '**2'
         """
-        params = {**self.params, **params}
+        params = {**self.params, **{name: v if name == "index" else float(v) for name, v in params.items()}}
         key = tuple(params.items())
         bound = self._bound.get(key)
         if bound is None:
@@ -145,7 +147,8 @@ def op(
     """Add an operation to the table: a decorator for a rule ``(xp, a, b, ..., *, parameter=default)``.
 
     The rule returns ``value, (derivative by a, derivative by b, ...)``; with ``vector=True`` a tuple of values and a
-    function that gives such a row for the i-th value.  Raises ValueError when the name is taken.
+    function that gives such a row for the i-th value.  Raises ValueError for a name of micrograd's
+    own and TypeError for a rule whose result has the wrong shape.
 
     >>> @op(symbol="cube", domain=[(-2.0, 2.0)])
     ... def cube(xp, a):
@@ -157,12 +160,35 @@ def op(
 
     def add(rule: Callable[..., Any]) -> Op:
         name = rule.__name__
-        if name in TABLE:
-            raise ValueError(f"an operation named {name!r} exists already: choose another name")
-        TABLE[name] = Op(name, symbol or name, rule, domain, vector)
-        return TABLE[name]
+        if name in TABLE and TABLE[name].rule.__module__ == __name__:
+            raise ValueError(f"an operation named {name!r} is part of micrograd: choose another name")
+        added = Op(name, symbol or name, rule, domain, vector)
+        if rule.__module__ != __name__:
+            _check_rule(added)
+        TABLE[name] = added  # one of the user's own is replaced, as when a notebook cell runs again
+        return added
 
+    if callable(symbol):
+        raise TypeError(f'write @op() or @op(symbol="...") above {symbol.__name__}, with parentheses')
     return add
+
+
+def _check_rule(added: Op) -> None:
+    """Run a new rule once inside its domain, so that a result of the wrong shape is told where the rule is written."""
+    args = [low + 0.375 * (high - low) for low, high in added.domain]
+    result = added.rule(FLOATS, *args)
+    if added.vector:
+        fits = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], tuple) and callable(result[1])
+        wanted = "a tuple of values and a function that gives the row of local derivatives of the i-th"
+    else:
+        fits = (
+            isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple) and len(result[1]) == len(args)
+        )
+        wanted = (
+            f"its value and a tuple of {len(args)} local derivative{'s' * (len(args) != 1)}: return value, (derivative,)"
+        )
+    if not fits:
+        raise TypeError(f"the rule of {added.name} must return {wanted}, got {result!r}")
 
 
 def _lookup(name: str, params: tuple[tuple[str, Any], ...]) -> Op:

@@ -480,3 +480,10 @@ def test_values_work_as_keys_and_in_sets_and_sum_starts_at_zero() -> None:
     assert values.index(values[2]) == 2
     assert sum(values).data == 3.0
     assert sum(values, Value(1.0)).data == 4.0
+
+
+def test_a_gradient_set_to_none_counts_as_zero() -> None:
+    x = Value(3.0)
+    x.grad = None  # type: ignore[assignment]  # how PyTorch code clears a gradient
+    (x * x).backward()
+    assert x.grad == 6.0

@@ -14,7 +14,21 @@ import pytest
 from conftest import oracle
 
 import micrograd
-from micrograd import MLP, Module, Value, grad, hessian, hvp, jacobian, jvp, ops, trees, value_and_grad, vjp
+from micrograd import (
+    MLP,
+    Module,
+    Value,
+    detect_anomaly,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    ops,
+    trees,
+    value_and_grad,
+    vjp,
+)
 
 Point = namedtuple("Point", "x y")
 
@@ -567,3 +581,32 @@ def test_errors_say_what_was_expected(call: Any, error: type[Exception], message
 def test_a_node_built_by_hand_with_an_unknown_operation_is_refused(transformation: Any, parents: int) -> None:
     with pytest.raises(ValueError, match="node built by hand"):
         transformation(lambda x: Value(4.0, [x] * parents, "mine"))(2.0)
+
+
+@pytest.mark.parametrize(
+    "f", [math.sin, lambda x: float(x) ** 2, lambda x: x * math.sin(x)], ids=["sin", "float", "product"]
+)
+def test_a_function_that_drops_the_history_is_refused_rather_than_given_a_wrong_derivative(f: Any) -> None:
+    for transformed in (grad(f), jacobian(f), lambda x: jvp(f, (x,), (1.0,))):
+        with pytest.raises(TypeError, match=r"float\(v\) drops the history .* write micrograd.sin\(v\) for math.sin\(v\)"):
+            transformed(2.0)
+    assert math.sin(Value(2.0)) == math.sin(2.0)
+
+
+def test_a_rule_that_drops_the_history_is_refused_in_the_second_derivative() -> None:
+    def by_math(xp: Any, a: Any) -> Any:
+        return (math.sin(a), (math.cos(a),))
+
+    sine = ops.op()(by_math)
+    try:
+        assert grad(sine)(2.0) == math.cos(2.0)
+        with pytest.raises(TypeError, match=r"xp.sin\(a\) in the rule of an operation"):
+            grad(grad(sine))(2.0)
+    finally:
+        del ops.TABLE["by_math"]
+
+
+def test_anomalies_are_detected_in_the_gradient_of_a_function() -> None:
+    assert grad(lambda x: x.sqrt())(0.0) == math.inf
+    with detect_anomaly(), pytest.raises(FloatingPointError, match=r"backward through sqrt\(0.0\): .* local derivative inf"):
+        grad(lambda x: x.sqrt())(0.0)

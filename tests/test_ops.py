@@ -666,9 +666,65 @@ def test_a_graph_with_an_operation_that_is_not_defined_says_so_when_loaded(softs
         TABLE["softsign"] = softsign
 
 
-def test_an_operation_name_is_taken_once(softsign: Op) -> None:
-    with pytest.raises(ValueError, match="an operation named 'softsign' exists already: choose another name"):
-        ops.op()(softsign.rule)
+def test_a_name_of_micrograds_own_is_taken_and_a_users_own_operation_is_replaced(softsign: Op) -> None:
+    def tanh(xp: Any, a: Any) -> Any:
+        return a, (1.0,)
+
+    with pytest.raises(ValueError, match="an operation named 'tanh' is part of micrograd: choose another name"):
+        ops.op()(tanh)
+    again = ops.op(symbol="other")(softsign.rule)  # a notebook cell that runs twice
+    assert ops.TABLE["softsign"] is again is not softsign
+
+
+def wrong_rules() -> list[tuple[Callable[..., Any], bool, str]]:
+    def bare(xp: Any, a: Any) -> Any:
+        return a * a
+
+    def comma(xp: Any, a: Any) -> Any:
+        return a * a, 2 * a
+
+    def one_short(xp: Any, a: Any, b: Any) -> Any:
+        return a * b, (b,)
+
+    def rows(xp: Any, *a: Any) -> Any:
+        return a, ((1.0,),)
+
+    return [
+        (bare, False, r"the rule of bare must return its value and a tuple of 1 local derivative: return value, \(deriv"),
+        (comma, False, r"the rule of comma must return .* got \(.*\)"),
+        (one_short, False, r"the rule of one_short must return its value and a tuple of 2 local derivatives"),
+        (rows, True, r"the rule of rows must return a tuple of values and a function that gives the row"),
+    ]
+
+
+@pytest.mark.parametrize(("rule", "vector", "message"), wrong_rules(), ids=lambda x: getattr(x, "__name__", ""))
+def test_a_rule_of_the_wrong_shape_is_refused_where_it_is_written(
+    rule: Callable[..., Any], vector: bool, message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        ops.op(vector=vector)(rule)
+    assert rule.__name__ not in ops.TABLE
+
+
+def test_the_decorator_without_parentheses_says_so() -> None:
+    def lonely(xp: Any, a: Any) -> Any:
+        return a, (1.0,)
+
+    with pytest.raises(TypeError, match=r'write @op\(\) or @op\(symbol="..."\) above lonely, with parentheses'):
+        ops.op(lonely)  # type: ignore[arg-type]
+
+
+def test_a_parameter_without_a_default_is_refused() -> None:
+    def scaled(xp: Any, a: Any, *, by: float) -> Any:
+        return by * a, (by,)
+
+    with pytest.raises(ValueError, match="operation scaled: its parameters by need default values"):
+        ops.op()(scaled)
+
+
+def test_parameters_become_floats() -> None:
+    for result in (micrograd.clip(micrograd.Value(3.0), 1, 2).data, micrograd.clip(3, 1, 2)):
+        assert (result, type(result)) == (2.0, float)
 
 
 def test_an_unknown_name_in_a_rule_is_an_attribute_error() -> None:

@@ -14,7 +14,7 @@ from micrograd import (
     engine as _engine,
 )
 from micrograd.anomaly import detect_anomaly
-from micrograd.engine import Value, detach, dot, take, topological_order, where
+from micrograd.engine import Value, detach, dot, pow as pow, take, topological_order, where
 from micrograd.ops import (
     abs as abs,
     acos,
@@ -44,7 +44,6 @@ from micrograd.ops import (
     maximum,
     mean,
     minimum,
-    pow as pow,
     prod,
     relu,
     sigmoid,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import types
+from collections.abc import Callable
 
 from micrograd import engine
 from micrograd.engine import Value, topological_order
 
-_PACKAGE = os.path.dirname(__file__)
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class detect_anomaly:
@@ -27,34 +29,63 @@ class detect_anomaly:
     """
 
     def __enter__(self) -> None:
-        self._outer = engine._watch
         self._lines: dict[Value, str] = {}
-        engine._watch = self
+        self._outer = _blocks.get(threading.get_ident())
+        with _LOCK:
+            _blocks[threading.get_ident()] = self
+            engine._watch = _watcher
 
     def __exit__(self, *_: object) -> None:
-        engine._watch = self._outer
+        with _LOCK:
+            if self._outer is not None:
+                _blocks[threading.get_ident()] = self._outer
+            else:
+                del _blocks[threading.get_ident()]
+            if not _blocks:
+                engine._watch = None
         self._lines.clear()
 
     def recorded(self, node: Value) -> None:
-        """Called by the engine with each new node."""
+        """Look at a new node."""
         self._lines[node] = _line_outside(sys._getframe(2))
         if not math.isfinite(node.data):
             raise FloatingPointError(f"{_call(node)} gave {node.data}, recorded at {self._lines[node]}")
 
     def swept(self, root: Value) -> None:
-        """Called by the engine after each backward pass."""
-        for node in reversed(topological_order(root)):
+        """Look at all that a backward pass has sent, in its order; the lines of a graph that is clean are forgotten."""
+        order = topological_order(root)
+        for node in reversed(order):
             for parent, derivative in zip(node.parents, node.local_derivatives, strict=True):
-                self.sent(node, node.grad, derivative, parent.grad)
+                if parent.kind != "constant":
+                    self.sent(node, node.grad, derivative, parent.grad)
+        for node in order:
+            self._lines.pop(node, None)
 
     def sent(self, node: Value, gradient: float, derivative: float, total: float) -> None:
-        """Called with what a node sends to an operand, and with the sum that this made."""
+        """Look at what a node sends to an operand, and at the sum that this made."""
         if not math.isfinite(gradient * derivative) or not math.isfinite(total):
             line = self._lines.get(node, "a line before detect_anomaly began")
             raise FloatingPointError(
                 f"backward through {_call(node)}: gradient {gradient} times local derivative {derivative} "
                 f"made the gradient of an operand {total}, recorded at {line}"
             )
+
+
+class _Watcher:
+    """What the engine calls while any block is open: it passes each call on to the block of the thread that made it."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        block = _blocks.get(threading.get_ident())
+        return getattr(block, name) if block is not None else _ignore  # type: ignore[no-any-return]
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+_LOCK = threading.Lock()
+_blocks: dict[int, detect_anomaly] = {}  # the innermost open block of each thread
+_watcher = _Watcher()
 
 
 def _call(node: Value) -> str:

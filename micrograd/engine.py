@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import os
 import threading
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, SupportsFloat
 
 from micrograd import ops
 from micrograd.ops import FLOATS, Op
 
 NO_PARENTS: tuple[Value, ...] = ()
 _LOCK = threading.Lock()  # one backward pass at a time, as passes may share parameters
+_sender: int | None = None  # the thread whose pass is running
 _watch: Any = None  # the running detect_anomaly, which sees each node recorded and each pass done
 _depth: ContextVar[int] = ContextVar("depth", default=0)  # how many functions are being differentiated at the moment
 _new = object.__new__
@@ -23,7 +26,6 @@ class Leaf:
 
     __slots__ = ("kind",)
     symbol = ""
-    arity = 0
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -66,7 +68,7 @@ def _unary(op: Op) -> Callable[[Value], Value]:
     return method
 
 
-def _binary(op: Op) -> Callable[[Value, Any], Value]:
+def _binary(op: Op) -> Callable[[Value, SupportsFloat], Value]:
     """The method that records a node with two parents; NotImplemented for an operand that is no number."""
     rule = op.rule
 
@@ -91,7 +93,7 @@ def _binary(op: Op) -> Callable[[Value, Any], Value]:
     return method
 
 
-def _reflected(method: Callable[[Value, Any], Value]) -> Callable[[Value, Any], Value]:
+def _reflected(method: Callable[[Value, SupportsFloat], Value]) -> Callable[[Value, SupportsFloat], Value]:
     """The method for an operand on the left that is no Value: 2 - v."""
 
     def reflected(self: Value, other: Any) -> Value:
@@ -101,7 +103,7 @@ def _reflected(method: Callable[[Value, Any], Value]) -> Callable[[Value, Any], 
     return reflected
 
 
-def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Value, Any], bool]:
+def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Value, SupportsFloat], bool]:
     """An order comparison of data with a Value or a number."""
 
     def method(self: Value, other: Any) -> bool:
@@ -115,7 +117,7 @@ def _node(op: Op | Leaf, data: float, parents: tuple[Value, ...], derivatives: t
     """A node of any number of parents."""
     node = _new(Value)
     node.data, node.grad, node.label, node.operation, node._pass = data, 0.0, "", op, None
-    if len(parents) == 2:
+    if len(derivatives) == 2:
         (node._left, node._right), (node._dleft, node._dright) = parents, derivatives
     else:
         node._left, node._right, node._dleft = parents, None, derivatives
@@ -137,6 +139,16 @@ def _operand_of(op: Op, x: Any) -> Value:
     if operand is None:
         raise TypeError(f"{op.name}() takes Values and numbers, got {type(x).__name__}")
     return operand
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held the lock is not there to release it."""
+    global _LOCK, _sender
+    _LOCK, _sender = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _name(method: Callable[..., Any], op: Op) -> None:
@@ -184,6 +196,10 @@ def _by_symbol(symbol: str, parents: tuple[Value, ...]) -> tuple[Op, tuple[float
     for op in ops.TABLE.values():
         if op.symbol == symbol and op.arity == len(parents):
             return op, op.rule(FLOATS, *[p.data for p in parents])[1]
+    if symbol.startswith("**") and len(parents) == 1:
+        with contextlib.suppress(ValueError):
+            power = ops.power.bind(exponent=float(symbol[2:]))
+            return power, power.rule(FLOATS, parents[0].data)[1]
     return _HandBuilt(symbol), _Underived()
 
 
@@ -200,6 +216,9 @@ def topological_order(*roots: Value, stop: Container[Value] = ()) -> list[Value]
     >>> topological_order(b) == [a, b]
     True
     """
+    for root in roots:
+        if not isinstance(root, Value):
+            raise TypeError(f"topological_order() takes Values, each by itself, got {type(root).__name__}")
     order: list[Value] = []
     seen: set[Value] = set()
     stack: list[Value | None] = list(reversed(roots))
@@ -322,9 +341,11 @@ class Value:
     _pending: int  # edges over which that pass has still to arrive
 
     def __init__(self, data: Any, _children: Iterable[Value] = (), _op: str = "", label: str = "") -> None:
-        number = None if isinstance(data, Value) else ops.real(data)
+        number = ops.real(data)
         if number is None:
             raise TypeError(_refusal(data))
+        if isinstance(_children, Value):
+            raise TypeError("_children must be a tuple of Values, got a Value: write (v,)")
         parents = tuple(_children)
         for parent in parents:
             if not isinstance(parent, Value):
@@ -377,17 +398,24 @@ class Value:
         >>> x.grad
         6.0
         """
-        start = None if isinstance(seed, Value) else ops.real(seed)
+        start = ops.real(seed)
         if start is None:
             raise TypeError(f"backward() takes a number as its seed, got {type(seed).__name__}")
+        global _sender
+        if _sender == threading.get_ident():
+            raise RuntimeError("backward() was called within backward(), by a signal handler or a finalizer: call it after")
         with _LOCK:
-            leaves = _count_paths(self)
+            _sender = threading.get_ident()
             try:
-                _send_gradients(self, start)
-            except BaseException:
-                for leaf, grad in leaves:  # an interrupted pass leaves no half sums behind
-                    leaf.grad = grad
-                raise
+                leaves = _count_paths(self)
+                try:
+                    _send_gradients(self, start)
+                except BaseException:
+                    for leaf, grad in leaves:  # an interrupted pass leaves no half sums behind
+                        leaf.grad = grad
+                    raise
+            finally:
+                _sender = None
         if _watch is not None:
             _watch.swept(self)
 
@@ -419,7 +447,7 @@ class Value:
     _pow = _binary(ops.pow)
     __rpow__ = _reflected(_pow)
 
-    def __pow__(self, exponent: Any) -> Value:
+    def __pow__(self, exponent: SupportsFloat) -> Value:
         if isinstance(exponent, Value):
             return self._pow(exponent)
         number = ops.real(exponent)
@@ -520,6 +548,11 @@ def dot(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> Any:
     >>> dot([Value(1.0), Value(2.0)], [10.0, 20.0], 0.5)
     Value(data=50.5, grad=0.0)
     """
+    for operand in (w, x):
+        if not hasattr(operand, "__iter__"):
+            raise TypeError(
+                f"dot() takes a list of weights and one of inputs, got {type(operand).__name__}: write dot([w], [x])"
+            )
     w, x = tuple(w), tuple(x)
     if len(w) != len(x):
         raise ValueError(f"dot() takes as many inputs as weights, got {len(w)} weights and {len(x)} inputs")
@@ -527,6 +560,15 @@ def dot(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> Any:
     if any(isinstance(operand, Value) for operand in operands):
         return Value._record(ops.dot, operands)
     return ops.dot(operands)
+
+
+def pow(a: Any, b: Any) -> Any:
+    """``a ** b``; a number as exponent is a parameter of the operation and gets no gradient.
+
+    >>> pow(Value(-2.0), 3)
+    Value(data=-8.0, grad=0.0)
+    """
+    return a**b if isinstance(a, Value) or isinstance(b, Value) else ops.pow(a, b)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
@@ -550,6 +592,8 @@ def take(table: Sequence[Any], index: Any) -> Any:
     >>> take([Value(1.0), Value(2.0)], 1)
     Value(data=2.0, grad=0.0)
     """
+    if not hasattr(table, "__len__"):
+        raise TypeError(f"take() takes a list of Values, got {type(table).__name__}: write take([a, b], index)")
     if not hasattr(index, "__index__"):
         raise TypeError(f"take() takes an integer index, got {type(index).__name__}")
     position = operator.index(index)
@@ -559,6 +603,7 @@ def take(table: Sequence[Any], index: Any) -> Any:
 
 
 def _taken(entry: Any) -> Any:
+    entry = entry.tolist() if getattr(entry, "shape", ()) else entry  # a row of an object array
     return [_taken(e) for e in entry] if isinstance(entry, (list, tuple)) else ops.take(entry)
 
 

@@ -55,6 +55,8 @@ class Op:
         self, name: str, symbol: str, rule: Callable[..., Any], domain: Sequence[tuple[float, float]], vector: bool = False
     ) -> None:
         self.name, self.symbol, self.rule, self.domain, self.vector = name, symbol, rule, tuple(domain), vector
+        if not hasattr(rule, "__code__"):
+            raise TypeError(f"the rule of an operation is a plain function, got {rule!r}: write it with def")
         code, defaults = rule.__code__, rule.__kwdefaults__ or {}
         parameters = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         if len(defaults) < len(parameters):
@@ -65,7 +67,8 @@ class Op:
             self.domain *= self.arity  # one interval for all operands
         self._base = self
         self._bound: dict[tuple[Any, ...], Op] = {}
-        self.__doc__ = textwrap.dedent("    " + (rule.__doc__ or f"The operation {name}."))
+        first, _, rest = (rule.__doc__ or f"The operation {name}.").partition("\n")
+        self.__doc__ = f"{first}\n{textwrap.dedent(rest)}".rstrip()
 
     def bind(self, **params: Any) -> Op:
         """This operation with its parameters fixed; ``index=i`` picks one output of a vector operation.
@@ -73,7 +76,8 @@ class Op:
         >>> power.bind(exponent=2.0).symbol
         '**2'
         """
-        params = {**self.params, **{name: v if name == "index" else float(v) for name, v in params.items()}}
+        # one number, one operation: parameters become floats, and adding 0.0 makes -0.0 the same key as 0.0
+        params = {**self.params, **{name: v if name == "index" else (real(v) or 0.0) + 0.0 for name, v in params.items()}}
         key = tuple(params.items())
         bound = self._bound.get(key)
         if bound is None:
@@ -101,7 +105,7 @@ class Op:
         if len(args) < count or unused or given.keys() - self.params.keys():
             raise TypeError(f"{self.name}() takes {self._expects(count)}, got {_describe(args, params)}")
         for name, value in given.items():
-            if not isinstance(value, (int, float)):
+            if real(value) is None:
                 hint = ": use maximum and minimum for bounds that are Values" if self.name == "clip" else ""
                 raise TypeError(
                     f"{self.name}(): {name} is a parameter and must be a number, got {type(value).__name__}{hint}"
@@ -217,7 +221,7 @@ def _iterable(name: str, operand: Any) -> tuple[Any, ...]:
 
 
 def real(x: Any) -> float | None:
-    """The float that a real number stands for (int, float, bool, NumPy scalars, 0-d arrays), or None for anything else.
+    """The float that a real number stands for (int, float, bool, NumPy scalars, 0-d arrays); None for all else.
 
     >>> real(True), real("2"), real(2j)
     (1.0, None, None)
@@ -228,6 +232,8 @@ def real(x: Any) -> float | None:
         except OverflowError:  # an integer beyond double precision
             return math.inf if x > 0 else -math.inf
     if isinstance(x, (str, bytes, complex)) or not hasattr(x.__class__, "__float__") or getattr(x, "shape", ()) != ():
+        return None
+    if hasattr(x.__class__, "_record"):  # a Value has a history, which a float would drop
         return None
     return float(x) if getattr(getattr(x, "dtype", None), "kind", "f") in "fiub" else None
 
@@ -276,7 +282,7 @@ def _pole_at(pole: float) -> Callable[[float], float]:
 
 
 def _pow_edge(a: float, b: float) -> float:
-    odd = math.fmod(b, 2.0) in (1.0, -1.0)
+    odd = b % 2.0 == 1.0
     if a == 0.0:  # a negative power of zero
         return math.copysign(math.inf, a) if odd else math.inf
     if a < 0.0 and b != math.floor(b):
@@ -423,7 +429,9 @@ def pow(xp: Any, a: Number, b: Number) -> Result:
     1024.0
     """
     value = xp.pow(a, b)
-    by_base = xp.where((b >= 0.0) & (b <= 0.0), 0.0, b * xp.pow(a, b - 1.0))
+    slope = xp.pow(a, b - 1.0)
+    finite = (slope > -math.inf) & (slope < math.inf)  # elsewhere b = 0 needs care: 0 * inf is nan
+    by_base = xp.where(finite, b * slope, xp.where((b >= 0.0) & (b <= 0.0), 0.0, b * slope))
     by_exponent = xp.where((a >= 0.0) & (a <= 0.0) & (b >= 0.0), 0.0, value * xp.log(a))
     return value, (by_base, by_exponent)
 

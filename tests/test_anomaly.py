@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import run_fresh
 
 import micrograd
-from micrograd import Value, detect_anomaly, engine, ops
+from micrograd import Value, anomaly, detect_anomaly, engine, ops
 
 
 @pytest.mark.parametrize(
@@ -114,3 +117,51 @@ def test_the_block_keeps_no_nodes_alive_when_it_is_done() -> None:
         Value(1.0).tanh()
         assert len(watch._lines) == 1
     assert not watch._lines
+
+
+def test_the_first_bad_gradient_in_the_order_of_the_pass_is_named() -> None:
+    x = Value(0.0)
+    with detect_anomaly(), pytest.raises(FloatingPointError, match=r"^backward through hypot\(0.0, 0.0\)"):
+        x.sqrt().hypot(0.0).backward()  # both have a bad derivative, and the pass meets hypot first
+
+
+def test_a_block_is_of_its_own_thread_and_blocks_may_end_in_any_order() -> None:
+    run_fresh("""
+import threading
+from micrograd import Value, detect_anomaly, engine
+opened, closed = threading.Barrier(2), threading.Barrier(2)
+def other():
+    with detect_anomaly():
+        opened.wait()
+        closed.wait()
+thread = threading.Thread(target=other)
+thread.start()
+opened.wait()
+Value(0.0).log()  # the block is another thread's
+with detect_anomaly():
+    closed.wait()
+    thread.join()
+    try:
+        Value(0.0).log()
+    except FloatingPointError:
+        print("found")
+assert engine._watch is None
+""")
+
+
+def test_a_loop_in_one_block_does_not_keep_its_graphs() -> None:
+    w = Value(1.0)
+    with detect_anomaly() as _:
+        for _step in range(50):
+            (w * 2.0).tanh().backward()
+        (block,) = anomaly._blocks.values()
+        assert len(block._lines) == 0
+
+
+def test_a_folder_whose_name_starts_like_the_package_is_the_users(tmp_path: Path) -> None:
+    program = tmp_path / "micrograd_lab.py"
+    program.write_text("from micrograd import Value, detect_anomaly\nwith detect_anomaly():\n    Value(0.0).log()\n")
+    package = Path(anomaly.__file__).parent
+    assert not str(package.parent / "micrograd_lab.py").startswith(anomaly._PACKAGE)
+    with pytest.raises(FloatingPointError, match=r"micrograd_lab.py:3$"):
+        runpy.run_path(str(program))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import oracle
+from conftest import oracle, run_fresh
 
 import micrograd
 from micrograd import Value, ops, topological_order
@@ -487,3 +487,66 @@ def test_a_gradient_set_to_none_counts_as_zero() -> None:
     x.grad = None  # type: ignore[assignment]  # how PyTorch code clears a gradient
     (x * x).backward()
     assert x.grad == 6.0
+
+
+def test_a_node_built_by_hand_as_a_power_backpropagates() -> None:
+    x = Value(3.0)
+    Value(x.data**2, (x,), f"**{2}").backward()
+    assert x.grad == 6.0
+
+
+def test_backward_within_backward_is_an_error_not_a_deadlock() -> None:
+    x = Value(3.0)
+    node = x * x
+
+    class Nosy(float):
+        def __add__(self, other: float) -> float:
+            node.backward()
+            return 0.0
+
+    x.grad = Nosy(0.0)
+    with pytest.raises(RuntimeError, match="called within backward"):
+        node.backward()
+    x.grad = 0.0
+    node.backward()
+    assert x.grad == 6.0
+
+
+def test_a_forked_child_is_not_locked_out() -> None:
+    run_fresh("""
+import os
+from micrograd import Value, engine
+x = Value(3.0)
+engine._LOCK.acquire()  # as if another thread were in a pass
+child = os.fork()
+if not child:
+    (x * x).backward()
+    os._exit(0 if x.grad == 6.0 else 1)
+assert os.waitpid(child, 0)[1] == 0
+""")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: micrograd.dot(1.0, 2.0),
+            r"dot\(\) takes a list of weights and one of inputs, got float: write dot\(\[w\], \[x\]\)",
+        ),
+        (lambda: micrograd.take(Value(1.0), 0), r"take\(\) takes a list of Values, got Value"),
+        (lambda: micrograd.topological_order(1.0), r"topological_order\(\) takes Values, each by itself, got float"),
+        (lambda: micrograd.topological_order([Value(1.0)]), "each by itself, got list"),
+        (lambda: Value(1.0, Value(2.0)), r"_children must be a tuple of Values, got a Value: write \(v,\)"),
+    ],
+)
+def test_what_is_no_list_or_no_value_is_named(call: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_take_reads_object_arrays_of_values() -> None:
+    numpy = oracle("numpy")
+    table = numpy.array([[Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]])
+    row = micrograd.take(table, 1)
+    assert [v.data for v in row] == [3.0, 4.0]
+    assert row[0].parents == (table[1][0],)

@@ -731,3 +731,43 @@ def test_an_unknown_name_in_a_rule_is_an_attribute_error() -> None:
     for xp in (FLOATS, VALUES):
         with pytest.raises(AttributeError, match="no operation named 'nonsense' in the table"):
             xp.nonsense  # noqa: B018
+
+
+def test_zero_to_an_infinite_power_never_raises() -> None:
+    assert (FLOATS.pow(0.0, -math.inf), FLOATS.pow(-0.0, -math.inf), FLOATS.pow(-0.0, -3.0)) == (
+        math.inf,
+        math.inf,
+        -math.inf,
+    )
+
+
+def test_the_mixed_second_derivative_of_a_power_at_exponent_zero_is_one_over_the_base() -> None:
+    found = micrograd.hessian(lambda v: v[0] ** v[1])([2.0, 0.0])
+    assert found[0][1] == found[1][0] == 0.5
+    assert found[1][1] == pytest.approx(math.log(2.0) ** 2, rel=1e-15)
+
+
+def test_a_plain_exponent_is_a_parameter_in_the_function_too() -> None:
+    base = Value(-2.0)
+    with micrograd.detect_anomaly():
+        micrograd.pow(base, 3).backward()
+        (base ** Value(3.0).detach()).backward()
+    assert base.grad == 24.0
+    assert micrograd.pow(2.0, 3.0) == 8.0
+
+
+def test_parameters_of_any_real_type_are_accepted_and_zeros_are_one_number() -> None:
+    numpy = oracle("numpy")
+    assert micrograd.clip(-1.0, numpy.float32(0)) == 0.0
+    assert Value(-1.0).elu(numpy.int64(2)).data == 2 * math.expm1(-1.0)
+    assert micrograd.leaky_relu(-3.0, 10**400) == -math.inf
+    assert math.copysign(1.0, micrograd.clip(-1.0, low=-0.0)) == math.copysign(1.0, micrograd.clip(-1.0, low=0.0)) == 1.0
+
+
+def test_a_rule_that_is_no_plain_function_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"the rule of an operation is a plain function, got .* write it with def"):
+        Op("callable", "callable", type("Rule", (), {"__call__": lambda self, xp, a: (a, (1.0,))})(), ())
+
+
+def test_the_text_of_an_operation_starts_at_the_margin() -> None:
+    assert all(not line.startswith("    ") for line in (ops.tanh.__doc__ or "").splitlines())

@@ -493,16 +493,24 @@ import faulthandler, sys, threading
 faulthandler.dump_traceback_later(60, exit=True)
 from micrograd import Value
 sys.setswitchinterval(1e-6)
-w, b = Value(2.0), Value(1.0)
-shared = w * b + w
-def work(i):
-    for k in range(100):
-        (shared * i + w * k + b).backward()
-threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+w, b = Value(1.0), Value(0.0)
+shared = w
+for _ in range(300):
+    shared = shared * w + b
+once = Value(1.0)
+reference = once
+for _ in range(300):
+    reference = reference * once + 0.0
+reference.backward()
+start = threading.Barrier(8)
+def work():
+    start.wait()
+    for _ in range(5):
+        shared.backward()
+threads = [threading.Thread(target=work) for _ in range(8)]
 for t in threads: t.start()
 for t in threads: t.join()
-assert w.grad == sum(100 * 2.0 * i + sum(range(100)) for i in range(8)), w.grad
-assert b.grad == sum(100 * (2.0 * i + 1.0) for i in range(8)), b.grad
+assert w.grad == 40 * once.grad, (w.grad, once.grad)
 """)
 
 

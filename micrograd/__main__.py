@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import micrograd
 from micrograd.data import IRIS, DataError, read_csv
-from micrograd.expression import FUNCTIONS, ExpressionError, evaluate, parse_variables
+from micrograd.expression import CONSTANTS, FUNCTIONS, ExpressionError, evaluate, parse_variables
 from micrograd.nn import USUAL_ACTIVATIONS, read_json, write_json
 from micrograd.training import FORMAT, Settings, Training, TrainingError
 from micrograd.viz import draw
@@ -31,6 +31,10 @@ Train a classifier on a CSV file and write loss.svg, graph.svg and weights.json.
 The first line of the file names the columns; one column holds the classes, all others hold numbers.  A seeded share of the
 rows is held out for the test, the same share of each class.  Ctrl-C stops early and saves the epochs trained so far."""
 
+OPTIONS = """\
+options of training: python -m micrograd train --help
+options of drawing:  python -m micrograd draw --help"""
+
 TRAIN_EXAMPLES = """\
 examples:
   python -m micrograd                                          Fisher's iris measurements
@@ -40,7 +44,7 @@ examples:
 DRAW = f"""\
 Evaluate an expression, run its backward pass, and draw the graph with all data, gradients and local derivatives.
 
-The expression may hold numbers, names, + - * / **, parentheses and these functions:
+The expression may hold numbers, names, + - * / **, parentheses, {" and ".join(CONSTANTS)}, and these functions:
 {textwrap.fill(", ".join(sorted(FUNCTIONS)), 100)}"""
 
 DRAW_EXAMPLES = """\
@@ -86,14 +90,24 @@ def train(options: argparse.Namespace) -> int:
     progress = _progress_bar()
     data, out = Path(options.data), Path(options.out)
     training = _resumed(options) if options.resume else _started(options)
+    new_folders = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK):
         raise CommandError(f"{out}: no permission to write there")
     _describe_data(training, data)
-    finished = training.run(options.epochs, progress)
+    try:
+        finished = training.run(options.epochs, progress)
+    except BaseException:
+        for folder in new_folders:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        raise
     written = _write(training, out, data.name)
     _describe_result(training)
     print(f"written    {', '.join(map(str, written))}")
+    if training.history[-1][0] > training.history[0][0]:
+        lr = training.settings.lr
+        print(f"micrograd: warning: the loss ended above where it began: try a lower --lr than {lr:g}", file=sys.stderr)
     if finished:
         return 0
     print(f"micrograd: interrupted after epoch {training.epochs}: continue with --resume {written[0]}", file=sys.stderr)
@@ -201,7 +215,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     look: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     about = "micrograd, a scalar autodiff engine: train a classifier, or draw an expression and its gradients."
-    parser = _Parser(prog="python -m micrograd", description=about, epilog=f"{TRAIN_EXAMPLES}\n{DRAW_EXAMPLES[10:]}", **look)
+    parser = _Parser(
+        prog="python -m micrograd", description=about, epilog=f"{OPTIONS}\n\n{TRAIN_EXAMPLES}\n{DRAW_EXAMPLES[10:]}", **look
+    )
     parser.add_argument("--version", action="version", version=f"micrograd {micrograd.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="{train,draw}")
     training = commands.add_parser(

@@ -76,7 +76,7 @@ class _Watcher:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         block = _blocks.get(threading.get_ident())
-        return getattr(block, name) if block is not None else _ignore  # type: ignore[no-any-return]
+        return getattr(block, name) if block is not None else _ignore
 
 
 def _ignore(*_: object) -> None:

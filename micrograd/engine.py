@@ -217,7 +217,7 @@ def topological_order(*roots: Value, stop: Container[Value] = ()) -> list[Value]
     True
     """
     for root in roots:
-        if not isinstance(root, Value):
+        if not hasattr(root, "parents"):
             raise TypeError(f"topological_order() takes Values, each by itself, got {type(root).__name__}")
     order: list[Value] = []
     seen: set[Value] = set()

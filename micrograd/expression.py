@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,10 +19,11 @@ from micrograd.ops import Op
 FUNCTIONS: dict[str, Op] = {
     name: op
     for name, op in ops.TABLE.items()
-    if name in vars(micrograd)
-    and op.arity is not None
-    and name not in ("where", "take")  # these two take no plain numbers
+    if name in vars(micrograd) and op.arity is not None and name not in ("where", "take")  # these two take no plain numbers
 }
+
+#: The numbers that have names, which a variable may take.
+CONSTANTS = {"pi": math.pi, "e": math.e}
 
 _BINARY = {
     ast.Add: (ops.add, operator.add),
@@ -67,6 +70,9 @@ def parse_variables(assignments: list[str]) -> dict[str, Value]:
     >>> parse_variables(["x=2", "b=-1"])
     {'x': Value(data=2.0, grad=0.0, label='x'), 'b': Value(data=-1.0, grad=0.0, label='b')}
     """
+    if len(assignments) > 1 and any(text.strip()[:1] == "=" or text.strip()[-1:] == "=" for text in assignments):
+        together = re.sub(r"\s*=\s*", "=", " ".join(assignments))
+        raise ExpressionError(f"a variable is written without blanks around =: write {together}")
     variables: dict[str, Value] = {}
     for text in assignments:
         name, equals, number = (part.strip() for part in text.partition("="))
@@ -84,8 +90,9 @@ def parse_variables(assignments: list[str]) -> dict[str, Value]:
 def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
     """The Value of an expression in the variables, with its graph.
 
-    The expression may hold numbers, the variables, ``+ - * / **``, parentheses and calls of :data:`FUNCTIONS`.  All its
-    arithmetic is that of floats.  ExpressionError for anything else, and for a variable that is not used.
+    The expression may hold numbers, the variables, ``+ - * / **``, parentheses, calls of :data:`FUNCTIONS` and the
+    :data:`CONSTANTS`, unless they are given as variables.  All its arithmetic is that of floats.  ExpressionError for
+    anything else, and for a variable that is not used.
 
     >>> evaluate("2*x + 1", {"x": Value(3.0)})
     Value(data=7.0, grad=0.0)
@@ -120,7 +127,8 @@ class _Evaluator:
             tree = ast.parse(stripped, mode="eval")
         except SyntaxError as error:
             column = min(error.offset or 1, len(stripped) + 1)
-            raise ExpressionError(f"column {column} of {_short(stripped)}: {error.msg}") from None
+            hint = _product_hint(stripped)
+            raise ExpressionError(f"column {column} of {_short(stripped)}: {error.msg}{hint}") from None
         except ValueError as error:  # a null character, in old Pythons
             raise ExpressionError(str(error)) from None
         return self.value(tree.body)
@@ -147,17 +155,20 @@ class _Evaluator:
         except OverflowError:
             raise self.error(node, "the number is too large for a float") from None
 
-    def variable(self, name: str, node: ast.expr) -> Value:
+    def variable(self, name: str, node: ast.expr) -> Value | float:
         if name in self.variables:
             self.used.add(name)
             return self.variables[name]
+        if name in CONSTANTS:
+            return CONSTANTS[name]
         if name in FUNCTIONS:
             raise self.error(node, f"{name} is a function: call it as {name}(...)")
         raise self.error(node, f"{name} has no value: add {name}=1 after the expression")
 
     def call(self, name: str, arguments: list[ast.expr], keywords: list[ast.keyword], node: ast.expr) -> Any:
         if name not in FUNCTIONS:
-            near = difflib.get_close_matches(name, FUNCTIONS, n=1)
+            known = name in vars(micrograd)  # no slip of the pen, but nothing for an expression
+            near = [] if known else difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(FUNCTIONS))}"
             raise self.error(node, f"no function named {name}: {hint}")
         if keywords:
@@ -175,6 +186,12 @@ class _Evaluator:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _product_hint(text: str) -> str:
+    """What to write for 2w, which Python takes for a malformed number."""
+    product = re.search(r"(?<![\w.])(\d+\.?\d*)([^\W\d]\w*)", text)
+    return f": write {product[1]}*{product[2]} for a product" if product else ""
 
 
 def _describe(node: ast.expr) -> str:

@@ -75,11 +75,14 @@ def cross_entropy(logits: Any, target: Any) -> Any:
 def l2(parameters: Iterable[Any], strength: float) -> Any:
     """The penalty ``strength * sum p**2``, as one weighted sum; its gradient by p is ``2 * strength * p``.
 
-    ValueError for no parameters and for a negative strength.
+    ValueError for no parameters and for a negative strength, TypeError for a module or a single Value.
 
     >>> l2([3.0, 4.0], 0.5)
     12.5
     """
+    if hasattr(parameters, "parameters") or not hasattr(parameters, "__iter__"):
+        hint = "model.parameters()" if hasattr(parameters, "parameters") else "[w] for a single one"
+        raise TypeError(f"l2() takes a list of Values, got {type(parameters).__name__}: write {hint}")
     values = list(parameters)
     number = ops.real(strength)
     if not values:

@@ -11,13 +11,15 @@ import math
 import operator
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextvars import ContextVar
 from typing import Any
 
 from micrograd import engine, ops, trees
 from micrograd.engine import Value
 
-Activation = str | ops.Op | Callable[[Value], Value]
+Activation = str | ops.Op | Callable[[Value], Value] | None
 
 # The methods of Value that record a node of one operand: quicker than the operations themselves, which check their call.
 _METHODS = {op: operator.methodcaller(name) for name, op in ops.TABLE.items() if op.arity == 1 and hasattr(Value, name)}
@@ -42,13 +44,24 @@ class Module:
     """Something with parameters: subclass it and put Values, lists, tuples or dicts of them, or Modules into attributes.
 
     The parameters are all Values found there that are leaves and no constants: a result kept in an attribute is not trained.
+    Whoever asks for them, an optimiser or ``zero_grad`` too, marks each as a parameter, which pictures show.
 
     >>> class Line(Module):
     ...     def __init__(self):
     ...         self.slope, self.offset = Value(2.0), Value(1.0)
+    ...     def __call__(self, x):
+    ...         return self.slope * x + self.offset
     >>> Line().state_dict()
     {'slope': 2.0, 'offset': 1.0}
+    >>> Line()
+    Line(slope=<1 parameter>, offset=<1 parameter>)
     """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes: a subclass defines it.  TypeError where it does not."""
+        name = type(self).__name__
+        hint = "rename its forward to __call__" if hasattr(self, "forward") else "define __call__(self, x) in its class"
+        raise TypeError(f"{name} cannot be called: {hint}")
 
     def parameters(self) -> list[Value]:
         """All parameters, in the order in which the attributes were defined; a shared one is listed once.
@@ -58,7 +71,7 @@ class Module:
         >>> len(MLP(2, [4, 1]).parameters())
         17
         """
-        return list(dict.fromkeys([value for _, value in _values_in(vars(self))]))
+        return list(dict.fromkeys([_marked(value) for _, value in _found_in(self)]))
 
     def named_parameters(self) -> Iterator[tuple[str, Value]]:
         """Pairs of a name, the path of attributes and positions to a parameter, and the parameter.
@@ -67,10 +80,15 @@ class Module:
         ['neurons.0.w.0', 'neurons.0.b', 'neurons.1.w.0', 'neurons.1.b']
         """
         names: dict[Value, str] = {}
-        for name, value in _values_in(vars(self)):
+        for name, value in _found_in(self):
             names.setdefault(value, name)
         for i, parameter in enumerate(self.parameters()):
-            yield names.get(parameter, f"parameters.{i}"), parameter
+            yield names.get(parameter, f"parameters.{i}"), _marked(parameter)
+
+    @reprlib.recursive_repr()
+    def __repr__(self) -> str:
+        parts = [f"{name}={shown}" for name, shown in ((name, _shown(part)) for name, part in vars(self).items()) if shown]
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def _repr_svg_(self) -> str | None:
         return engine.picture(self)
@@ -158,30 +176,66 @@ class Module:
             raise type(error)(f"{os.fspath(path)}: {error}") from None
 
 
-def _values_in(tree: Any, path: str = "", above: tuple[int, ...] = ()) -> Iterator[tuple[str, Value]]:
+_searched: ContextVar[tuple[Module, ...]] = ContextVar("searched", default=())  # those whose parameters are sought now
+
+
+def _found_in(module: Module) -> list[tuple[str, Value]]:
+    """The trainable Values in the attributes of a module, each with its path."""
+    token = _searched.set((*_searched.get(), module))
+    try:
+        return list(_values_in(vars(module)))
+    finally:
+        _searched.reset(token)
+
+
+def _values_in(tree: Any) -> Iterator[tuple[str, Value]]:
     """The trainable Values in nested dicts, lists, tuples, object arrays and Modules, each with its path."""
-    if isinstance(tree, Value):
-        if trees.is_parameter(tree):
-            yield path[1:], tree
-        return
-    if id(tree) in above:  # a module that refers back to the one that holds it
-        return
-    if isinstance(tree, Module):
-        if type(tree).parameters is not Module.parameters:
-            for name, value in tree.named_parameters():
+    met: dict[int, Any] = {}  # what was searched, by its id: a module may refer back to the one that holds it
+
+    def visit(part: Any, path: str) -> Iterator[tuple[str, Value]]:
+        if isinstance(part, Value):
+            if trees.is_parameter(part):
+                yield path[1:], part
+            return
+        children = _children(part)
+        if children is None or id(part) in met or any(part is module for module in _searched.get()):
+            return
+        met[id(part)] = part
+        if isinstance(part, Module) and type(part).parameters is not Module.parameters:
+            for name, value in part.named_parameters():
                 yield f"{path}.{name}"[1:], value
             return
-        children: Iterable[tuple[Any, Any]] = vars(tree).items()
-    elif isinstance(tree, Mapping):
-        children = tree.items()
-    elif isinstance(tree, (list, tuple)):
-        children = enumerate(tree)
-    elif str(getattr(tree, "dtype", "")) == "object":  # a NumPy array of Values
-        children = enumerate(tree.tolist())
-    else:
-        return
-    for name, child in children:
-        yield from _values_in(child, f"{path}.{name}", (*above, id(tree)))
+        for name, child in children:
+            yield from visit(child, f"{path}.{name}")
+
+    return visit(tree, "")
+
+
+def _children(part: Any) -> Iterable[tuple[Any, Any]] | None:
+    """The names and parts of a container or Module; None for anything else."""
+    if isinstance(part, Module):
+        return vars(part).items()
+    if isinstance(part, Mapping):
+        return part.items()
+    if isinstance(part, (list, tuple)):
+        return enumerate(part)
+    if str(getattr(part, "dtype", "")) == "object":  # a NumPy array of Values
+        return enumerate(part.tolist())
+    return None
+
+
+def _marked(parameter: Value) -> Value:
+    if parameter.operation is engine.INPUT:
+        parameter.operation = engine.PARAMETER
+    return parameter
+
+
+def _shown(part: Any) -> str:
+    """A part of a module in its repr: empty for what holds no parameters."""
+    if isinstance(part, Module):
+        return repr(part)
+    count = len({value for _, value in _values_in(part)})
+    return f"<{count} parameter{'s' * (count != 1)}>" if count else ""
 
 
 def _by_name(module: Module) -> dict[str, Value]:
@@ -209,11 +263,12 @@ def _brief(module: Module) -> str:
 class Neuron(Module):
     """``activation(b + w1*x1 + ... + wn*xn)``, recorded as two nodes (V2-V5); without the activation where not ``nonlin``.
 
-    The activation is the name of an operation of one operand, such an operation, or any function from Value to Value.  The
-    weights are drawn uniformly from ``-bound .. bound`` by ``rng``, a ``random.Random``, by default the global generator
-    of :mod:`random`; the bias starts at zero.
+    The activation is the name of an operation of one operand, such an operation, or any function from Value to Value; None
+    and ``"linear"`` are none.  Names are found in any case, with or without underscores: ``"LeakyReLU"``.  The weights are
+    drawn uniformly from ``-bound .. bound`` by ``rng``, a ``random.Random``, by default the global generator of
+    :mod:`random`; the bias starts at zero.
 
-    ValueError for a number of inputs below one and for an unknown activation.
+    ValueError for a number of inputs below one and for an unknown activation, TypeError for a ``nonlin`` that is no bool.
 
     >>> neuron = Neuron(2, activation="tanh")
     >>> neuron
@@ -231,11 +286,14 @@ class Neuron(Module):
         rng: random.Random | None = None,
     ) -> None:
         nin = _size(nin, "nin")
+        if nonlin not in (True, False):
+            raise TypeError(f"nonlin must be True or False, got {nonlin!r}: write {_as_keyword(nonlin)}")
+        chosen = _activation(activation)
         uniform = random.uniform if rng is None else rng.uniform
         self.w = [_parameter(uniform(-bound, bound), f"w{i}") for i in range(nin)]
         self.b = _parameter(0.0, "b")
-        self.nonlin = nonlin
-        self.activation = _activation(activation)
+        self.nonlin = bool(nonlin) and chosen is not None
+        self.activation: Callable[[Value], Value] = chosen or ops.identity
 
     def __call__(self, x: Iterable[Any]) -> Value:
         inputs = _inputs(self, x, len(self.w))
@@ -270,7 +328,8 @@ class Layer(Module):
     def __init__(self, nin: int, nout: int, init: str = "uniform", **kwargs: Any) -> None:
         nin, nout = _size(nin, "nin"), _size(nout, "nout")
         if init not in INITIALISATIONS:
-            raise ValueError(f"unknown init {init!r}: choose from {', '.join(INITIALISATIONS)}")
+            hint = f"; for an activation write {_as_keyword(init)}" if init is None or _operation(init) else ""
+            raise ValueError(f"unknown init {init!r}: choose from {', '.join(INITIALISATIONS)}{hint}")
         kwargs = {"bound": INITIALISATIONS[init](nin, nout), **kwargs}
         self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]
 
@@ -305,7 +364,8 @@ class MLP(Module):
         seed: int | str | None = None,
         init: str = "uniform",
     ) -> None:
-        sizes = [] if isinstance(nouts, str) or not hasattr(nouts, "__iter__") else [nin, *nouts]
+        unordered = isinstance(nouts, (str, Mapping, Set)) or not hasattr(nouts, "__iter__")
+        sizes = [] if unordered else [nin, *nouts]
         if len(sizes) < 2:
             raise ValueError(f"MLP takes a list of layer sizes, such as MLP(2, [16, 1]), got nouts={nouts!r}")
         rng = None if seed is None else random.Random(seed)
@@ -315,6 +375,9 @@ class MLP(Module):
         ]
 
     def __call__(self, x: Iterable[Any]) -> Any:
+        first = self.layers[0]
+        if isinstance(first, Layer):
+            x = _inputs(self, x, len(first.neurons[0].w))  # here, so that an error names what was called
         for i, layer in enumerate(self.layers):
             x = layer([x] if i and isinstance(x, Value) else x)  # a layer of one neuron gives a bare Value
         return x
@@ -336,6 +399,8 @@ def _inputs(module: Module, x: Iterable[Any], nin: int) -> _Inputs:
     name = type(module).__name__
     if isinstance(x, (str, bytes)) or not hasattr(x, "__iter__"):
         raise TypeError(f"{name} takes a list of {nin} inputs, got {type(x).__name__}: write [x] for a single input")
+    if isinstance(x, (Mapping, Set)):
+        raise TypeError(f"{name} takes a list of {nin} inputs, got {type(x).__name__}: list the numbers in their order")
     values = list(x)
     if len(values) != nin:
         raise ValueError(f"{name} takes {nin} inputs, got {len(values)}{_BATCH_HINT if _has_rows(values) else ''}")
@@ -368,14 +433,33 @@ def _size(n: Any, name: str) -> int:
     return operator.index(n)
 
 
-def _activation(choice: Activation) -> Callable[[Value], Value]:
-    op = ops.TABLE.get(choice) if isinstance(choice, str) else choice
+def _activation(choice: Activation) -> Callable[[Value], Value] | None:
+    """What a choice of activation means; None for no activation."""
+    op = _operation(choice) if isinstance(choice, str) else choice
+    if op is None and (choice is None or str(choice).lower() == "linear"):
+        return None
     if not callable(op) or (isinstance(op, ops.Op) and op.arity != 1):
         raise ValueError(
             f"unknown activation {choice!r}: give the name of an operation of one operand, such as "
             f"{', '.join(USUAL_ACTIVATIONS)}, or a function from Value to Value"
         )
     return op
+
+
+def _operation(name: Any) -> ops.Op | None:
+    """The operation of a name, whatever its case and underscores where that leaves one of one operand only."""
+
+    def folded(text: Any) -> str:
+        return str(text).lower().replace("_", "")
+
+    if name in ops.TABLE:
+        return ops.TABLE[name]
+    like = [op for other, op in ops.TABLE.items() if op.arity == 1 and folded(other) == folded(name)]
+    return like[0] if len(like) == 1 else None
+
+
+def _as_keyword(misplaced: Any) -> str:
+    return f'activation="{misplaced if isinstance(misplaced, str) else "tanh"}"'
 
 
 # ----------------------------------------------------------------------------------------------------------- files
@@ -392,6 +476,8 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
         with open(part, "w", encoding="utf-8") as file:
             file.write(text + "\n")
         os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None  # and not the temporary name
     finally:
         if os.path.exists(part):
             os.unlink(part)

@@ -21,7 +21,7 @@ class Optimizer:
     """What all optimisers share: the parameters, the learning rate ``lr``, the count of ``steps`` done and the state.
 
     ``state`` holds lists of one number a parameter by name.  A subclass gives their names in ``memories`` and moves the
-    parameters in ``_update(lr)``.
+    parameters in ``_update(lr)``.  A parameter whose grad is None, as PyTorch leaves it, is skipped with its state.
 
     ValueError for no parameters, a parameter twice, and one that was computed from others; TypeError for one that is no
     Value.
@@ -49,8 +49,18 @@ class Optimizer:
         self.steps += 1
         self._update(lr)
 
+    def __repr__(self) -> str:
+        hidden = ("parameters", "state")
+        settings = [f"{k}={'schedule' if callable(v) else repr(v)}" for k, v in vars(self).items() if k not in hidden]
+        count = len(self.parameters)
+        return f"{type(self).__name__}(<{count} parameter{'s' * (count != 1)}>, {', '.join(settings)})"
+
     def _update(self, lr: float) -> None:
         raise NotImplementedError(f"{type(self).__name__} needs a method _update(lr) that moves self.parameters")
+
+    def _reached(self) -> list[tuple[int, Value]]:
+        """The parameters that have a gradient, with their positions."""
+        return [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to zero, as each ``backward()`` adds to it."""
@@ -118,7 +128,7 @@ class SGD(Optimizer):
 
     def _update(self, lr: float) -> None:
         velocity = self.state["velocity"]
-        for i, p in enumerate(self.parameters):
+        for i, p in self._reached():
             g = p.grad + self.weight_decay * p.data if self.weight_decay else p.grad
             if self.momentum:
                 velocity[i] = self.momentum * velocity[i] + g
@@ -159,14 +169,15 @@ class Adam(Optimizer):
         self.weight_decay = _at_least_zero("weight_decay", weight_decay)
 
     def _update(self, lr: float) -> None:
-        self._move(lr, [p.grad + self.weight_decay * p.data if self.weight_decay else p.grad for p in self.parameters])
+        self._move(lr, self.weight_decay)
 
-    def _move(self, lr: float, gradients: list[float]) -> None:
+    def _move(self, lr: float, weight_decay: float) -> None:
         mean, square = self.state["mean"], self.state["square"]
         beta1, beta2 = self.betas
         rate = lr / (1.0 - beta1**self.steps)
         scale = math.sqrt(1.0 - beta2**self.steps)
-        for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
+        for i, p in self._reached():
+            g = p.grad + weight_decay * p.data if weight_decay else p.grad
             mean[i] += (1.0 - beta1) * (g - mean[i])
             square[i] = beta2 * square[i] + (1.0 - beta2) * g * g
             p.data -= rate * ops.FLOATS.div(mean[i], math.sqrt(square[i]) / scale + self.eps)  # 0/0 is nan where eps is 0
@@ -194,9 +205,9 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def _update(self, lr: float) -> None:
-        for p in self.parameters:
+        for _, p in self._reached():
             p.data *= 1.0 - lr * self.weight_decay
-        self._move(lr, [p.grad for p in self.parameters])
+        self._move(lr, 0.0)
 
 
 # ------------------------------------------------------------------------------------------------------- schedules

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from micrograd import losses
+from micrograd import losses, ops
 from micrograd.data import Standardiser, Table, split
 from micrograd.engine import Value
 from micrograd.nn import MLP
@@ -99,8 +101,8 @@ class Training:
         loss = math.fsum(self.loss([i]).data for i in rows) / len(rows)  # row by row, so that one graph is alive at a time
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss} after {len(self.history)} epochs: use a smaller learning rate, and look for extreme "
-                "numbers in the data"
+                f"the loss is {loss} after {len(self.history)} epochs: use a smaller learning rate (--lr), and look for "
+                "extreme numbers in the data"
             )
         return loss
 
@@ -131,6 +133,8 @@ class Training:
             "features": self.table.features,
             "target": self.table.target,
             "classes": self.table.classes,
+            "rows": len(self.table.rows),
+            "sha256": _digest(self.table),
             "mean": self.standardiser.mean,
             "scale": self.standardiser.scale,
             "settings": vars(self.settings),
@@ -144,11 +148,14 @@ class Training:
         """The training that a ``state()`` describes, with lr or batch_size changed.  TrainingError where it does not fit."""
         for what in ("features", "target", "classes"):
             _compare(what, state.get(what), getattr(table, what), "the data has")
+        _compare("rows", state.get("rows"), len(table.rows), "the data has")
+        if state.get("sha256") != _digest(table):  # the split would mix the rows held out with those trained on
+            raise TrainingError("was trained on other rows: continue it on the same file, or train anew without --resume")
         try:
             settings = Settings(**state["settings"])
             for name in changed.keys() - {"lr", "batch_size"}:
                 _compare(name, getattr(settings, name), changed[name], "the command line says")
-            training = cls(table, replace(settings, **changed), Standardiser(state["mean"], state["scale"]))
+            training = cls(table, replace(settings, **changed), _standardiser(state, len(table.features)))
             training._load(state)
             training.losses()
         except TrainingError:
@@ -162,6 +169,24 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         first, *others = state["loss"]  # the loss before the first epoch is always there
         self.history = [(float(training), held_out and float(held_out)) for training, held_out in (first, *others)]
+
+
+def _digest(table: Table) -> str:
+    """What tells the numbers and labels of a table, in their order, from those of any other."""
+    return hashlib.sha256(json.dumps([table.rows, table.labels]).encode()).hexdigest()
+
+
+def _standardiser(state: dict[str, Any], count: int) -> Standardiser:
+    """The saved standardiser; TrainingError where it is not one of this count of features."""
+    columns = {}
+    for name in ("mean", "scale"):
+        saved = state.get(name)
+        numbers = [ops.real(x) for x in saved] if isinstance(saved, list) else []
+        columns[name] = [x for x in numbers if x is not None and math.isfinite(x) and (x > 0.0 or name == "mean")]
+        if not len(numbers) == len(columns[name]) == count:
+            kind = "numbers" if name == "mean" else "numbers above 0"
+            raise TrainingError(f"is damaged: {name} must be a list of {count} {kind}, one for each feature")
+    return Standardiser(**columns)
 
 
 def _compare(what: str, saved: Any, here: Any, where: str) -> None:

@@ -141,8 +141,13 @@ def stands_still(part: Any) -> bool:
 # -------------------------------------------------------------------------------------------------------- walking
 
 
-def _map(tree: Tree, visit: Callable[[Any, str, Met], Any], path: str = "", met: Met = None) -> Tree:
-    """The tree with each part that is no container replaced by what ``visit`` makes of it and of its path."""
+def _map(
+    tree: Tree, visit: Callable[[Any, str, Met], Any], path: str = "", met: Met = None, above: tuple[int, ...] = ()
+) -> Tree:
+    """The tree with each part that is no container replaced by what ``visit`` makes of it and of its path.
+
+    ValueError for a list, tuple, dict or array that holds itself other than through a module: it has no end.
+    """
     if _is_module(tree):
         met = {} if met is None else met
         if id(tree) not in met:  # a module may hold another twice, or refer back to the one that holds it
@@ -152,8 +157,11 @@ def _map(tree: Tree, visit: Callable[[Any, str, Met], Any], path: str = "", met:
     opened = _open(tree)
     if opened is None:
         return visit(tree, path, met)
+    if id(tree) in above:
+        raise ValueError(f"a tree must come to an end, but at {path} a {type(tree).__name__} holds itself")
     steps, parts, like = opened
-    made = [_map(part, visit, path + step, met) for step, part in zip(steps, parts, strict=True)]
+    above = (*above, id(tree))
+    made = [_map(part, visit, path + step, met, above) for step, part in zip(steps, parts, strict=True)]
     return tree if all(map(operator.is_, made, parts)) else like(made)
 
 
@@ -166,14 +174,15 @@ def _ends(tree: Tree) -> dict[str, Any]:
 
 def _members(tree: Tree) -> Iterator[Any]:
     """Every part that is no container, a module counting as one part."""
-    stack = [tree]
+    stack, met = [tree], dict[int, Any]()  # what was opened, by its id: a list may hold itself
     while stack:
         part = stack.pop()
-        opened = _open(part)
-        if opened is None:
-            yield part
-        else:
+        opened = None if id(part) in met else _open(part)
+        if opened is not None:
+            met[id(part)] = part
             stack.extend(opened[1])
+        elif id(part) not in met:
+            yield part
 
 
 def _check_modules(tree: Tree, leaves: Sequence[Leaf], name: str) -> None:

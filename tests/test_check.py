@@ -32,6 +32,23 @@ def test_every_operation_passes_at_both_orders(name: str) -> None:
         (lambda name, x: getattr(x, name)(), ("tanh", 3.0)),
         (lambda x: micrograd.log(x), 1e-3),
         (lambda x: x * x, 1e8),
+        (micrograd.log, 1e-5),
+        (micrograd.log, 1e-6),
+        (micrograd.log, 1e-8),
+        (micrograd.log, 1e-100),
+        (micrograd.sqrt, 1e-6),
+        (micrograd.acos, 0.999999),
+        (micrograd.acos, -0.999999),
+        (lambda x: (x * 1e6).tanh(), 1e-6),
+        (lambda x: (x * 1e6).tanh(), 0.0),
+        (lambda x: micrograd.exp(-((1e6 * x) ** 2)), 1e-6),
+        (lambda x: x + 5.0, 1e-20),
+        (lambda x: x * 3.0, 5e-324),
+        (micrograd.cos, 1e-9),
+        (micrograd.cos, 0.0),
+        (micrograd.sin, 1e8),
+        (micrograd.relu, 1e-9),
+        (lambda x, y: micrograd.log(x) + y.sqrt(), (1e-7, 1e7)),
         (lambda x: x * 1e-8 + 1e-3, 2.0),
         (lambda x: micrograd.sin(40 * x), 1.0),
         (lambda x: [5.0, x.detach()][:1], 1.0),
@@ -105,6 +122,30 @@ def test_a_wrong_second_derivative_is_caught_at_order_two_only() -> None:
 
 
 @pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize("x", [1e-9, 1e-3, 0.1, -7.0, 1e4, 1e6])
+def test_a_wrong_derivative_is_caught_at_every_magnitude(x: float) -> None:
+    wrong = ops.TABLE["wrong_slope"]
+    with pytest.raises(GradcheckError, match="is wrong: expected"):
+        gradcheck(lambda v: wrong(v / x), x)
+    with pytest.raises(GradcheckError, match="is wrong: expected"):
+        gradcheck(lambda v: [(v / x).exp(), wrong(v / x) + 100.0], x)
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_wrong_derivative_is_caught_near_the_edge_of_a_domain() -> None:
+    wrong = ops.TABLE["wrong_slope"]
+    for f, x in ((micrograd.log, 1e-6), (micrograd.sqrt, 1e-6), (micrograd.acos, 0.999999)):
+        with pytest.raises(GradcheckError, match="is wrong: expected"):
+            gradcheck(lambda v, f=f: wrong(f(v)), x)
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_wrong_derivative_is_told_before_one_that_cannot_be_checked() -> None:
+    with pytest.raises(GradcheckError, match=r"result\[1\] by inputs\[1\] is wrong"):
+        gradcheck(lambda x, y: [x.sqrt(), ops.TABLE["wrong_slope"](y)], (0.0, 3.0))
+
+
+@pytest.mark.usefixtures("planted")
 def test_tolerances_can_be_wider() -> None:
     assert gradcheck(ops.TABLE["wrong_slope"], 3.0, rtol=0.3)
     assert gradcheck(ops.TABLE["wrong_slope"], 3.0, atol=2.0)
@@ -119,6 +160,21 @@ def test_a_kink_or_a_nan_agrees_with_nothing(f: Any, x: float) -> None:
         gradcheck(f, x)
 
 
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (micrograd.sqrt, 0.0),
+        (micrograd.acos, 1.0),
+        (lambda x: micrograd.log(-x), 1.0),
+        (lambda x: x * math.inf, 1.0),
+    ],
+)
+def test_differences_without_a_limit_accuse_no_rule(f: Any, x: float) -> None:
+    message = r"the differences find no limit here \(near a kink or the edge of the domain\?\); the rules give "
+    with pytest.raises(GradcheckError, match=rf"^the derivative of result by inputs cannot be checked: {message}"):
+        gradcheck(f, x)
+
+
 # ----------------------------------------------------------------------------------------------------------- errors
 
 
@@ -128,6 +184,9 @@ def test_a_kink_or_a_nan_agrees_with_nothing(f: Any, x: float) -> None:
         (lambda: gradcheck(micrograd.sin, 1.0, order=3), ValueError, "checks order 1 or 2, got order=3"),
         (lambda: gradcheck(lambda x: 1.0, []), ValueError, "at least one number in the inputs and one in the result"),
         (lambda: gradcheck(lambda x: [], 1.0), ValueError, "at least one number in the inputs and one in the result"),
+        (lambda: gradcheck(lambda x: x, "a"), ValueError, "each a number, a Value, or a list, dict, array .* got str$"),
+        (lambda: gradcheck(lambda x, y: x, [3.0, 2.0]), TypeError, r"missing .* 'y': .* a tuple, such as \(3\.0, 2\.0\)$"),
+        (lambda: gradcheck(lambda x: x, (3.0, 2.0)), TypeError, "with 2 arguments: too many positional arguments$"),
         (lambda: gradcheck(lambda x: None, 1.0), TypeError, r"gradcheck\(\): the function gave None"),
         (lambda: gradcheck(micrograd.sin, {"x": 2j}), TypeError, r"inputs\['x'\]: expected a number, .* got complex"),
         (lambda: gradcheck(3.0, 1.0), TypeError, r"gradcheck\(\) takes a function, got float"),

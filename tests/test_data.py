@@ -65,7 +65,16 @@ BAD = {
     "duplicate names": ("a,a,b\n1,2,x\n", "line 1: two columns are named 'a'"),
     "nameless column": (",a,b\n0,1,x\n", "line 1: column 1 has no name"),
     "no line of names": ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "line 1 must name the columns, but holds the number 5.1"),
-    "semicolons": ("a;b\n1;x\n", "line 1: expected two columns or more, separated by commas, got only 'a;b'"),
+    "one column": ("a\n1\n", "line 1: expected two columns or more, separated by commas, got only 'a'"),
+    "semicolons": (
+        "a;b\n1;x\n",
+        "line 1: expected two columns or more, separated by commas, got only 'a;b': save the file with commas in place of",
+    ),
+    "tabs": (
+        "a\tb\n1\tx\n",
+        r"line 1: expected two columns or more, separated by commas, got only 'a\tb': save the file with commas in place of",
+    ),
+    "Python's underscores": ("a,b,c\n1_000,2,x\n", "line 2, column 'a': expected a number, got '1_000'"),
     "one class": ("a,b\n1,x\n2,x\n", "column 'b' has only one class, 'x'"),
     "a measurement as the target": (
         "a,b\n" + "".join(f"1,{i % 12}.5\n" for i in range(100)),
@@ -89,6 +98,16 @@ def test_a_bad_file_gives_an_error_that_says_where(tmp_path, name):
     with pytest.raises(DataError) as caught:
         read_csv(path)
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_text_in_another_column_than_the_last_is_answered_by_the_choice_of_the_target(tmp_path):
+    path = written(tmp_path, "kind,a\nx,1\ny,2\n")
+    hint = "; the classes are taken from column 'a', the last one: choose with --target"
+    with pytest.raises(DataError) as caught:
+        read_csv(path)
+    assert str(caught.value) == f"{path}: line 2, column 'kind': expected a number, got 'x'{hint}"
+    with pytest.raises(DataError, match=r"expected a number, got 'x'$"):
+        read_csv(path, target="a")
 
 
 def test_a_missing_column_is_answered_by_the_columns_there_are(tmp_path):

@@ -193,3 +193,10 @@ def test_bad_input_gives_an_error_that_names_expected_and_got(
 def test_every_public_loss_is_tested_against_pytorch() -> None:
     public = {name for name, f in vars(losses).items() if getattr(f, "__module__", "") == losses.__name__ and name[0] != "_"}
     assert public == {loss.__name__ for loss, *_ in CASES} | {"l2"}
+
+
+def test_l2_of_a_module_or_a_single_value_says_what_to_write() -> None:
+    with pytest.raises(TypeError, match=r"l2\(\) takes a list of Values, got MLP: write model\.parameters\(\)"):
+        losses.l2(MLP(1, [1]), 0.1)
+    with pytest.raises(TypeError, match=r"l2\(\) takes a list of Values, got Value: write \[w\] for a single one"):
+        losses.l2(Value(1.0), 0.1)

@@ -184,7 +184,26 @@ def test_without_hidden_neurons_and_epochs_a_linear_classifier_is_written(folder
 def test_a_diverging_training_is_reported(folder, capsys):
     assert main(["--data", "table.csv", "--lr", "1e308", "--hidden", "3", "--activation", "relu"]) == 2
     assert "use a smaller learning rate" in capsys.readouterr().err
-    assert listed(folder / "out") == []
+    assert listed(folder) == ["table.csv"]
+    assert main(["--data", "table.csv", "--lr", "1e308", "--activation", "relu", "--out", "a/b"]) == 2
+    assert listed(folder) == ["table.csv"]
+
+
+def test_a_training_that_ends_worse_than_it_began_is_warned_about(folder, capsys):
+    assert main(["--data", "table.csv", "--lr", "30", *QUICK]) == 0
+    assert capsys.readouterr().err == ("micrograd: warning: the loss ended above where it began: try a lower --lr than 30\n")
+    assert main(["--data", "table.csv", *QUICK]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("change", [lambda text: text + "3,4,odd\n", lambda text: text.replace("\n1,", "\n2,")])
+def test_a_table_whose_rows_changed_is_refused_when_a_training_is_continued(folder, capsys, change):
+    assert main(["--data", "table.csv", *QUICK]) == 0
+    capsys.readouterr()
+    (folder / "table.csv").write_text(change(table()))
+    assert main(["--data", "table.csv", "--resume", "out/weights.json"]) == 2
+    said = said_in_one_line(capsys)
+    assert "was trained with rows 20, but the data has 21" in said or "was trained on other rows" in said
 
 
 WRONG = {
@@ -232,7 +251,11 @@ UNFIT = {
     "text as weights": ([], {"parameters": "w"}, "is damaged: TypeError"),
     "no settings": ([], {"settings": None}, "is damaged: TypeError"),
     "no optimiser": ([], {"optimizer": {}}, "is damaged: ValueError"),
-    "no statistics": ([], {"mean": []}, "is damaged: ValueError"),
+    "no statistics": ([], {"mean": []}, "is damaged: mean must be a list of 2 numbers, one for each feature"),
+    "a number too many": ([], {"scale": [1.0] * 3}, "is damaged: scale must be a list of 2 numbers above 0, one for each"),
+    "a scale of zero": ([], {"scale": [1.0, 0]}, "is damaged: scale must be a list of 2 numbers above 0, one for each"),
+    "text as statistics": ([], {"mean": [1.0, "x"]}, "is damaged: mean must be a list of 2 numbers, one for each feature"),
+    "other rows": ([], {"sha256": "0"}, "was trained on other rows: continue it on the same file, or train anew"),
     "no losses": ([], {"loss": []}, "is damaged: ValueError"),
     "text as losses": ([], {"loss": [["x", "y"]]}, "is damaged: ValueError"),
 }
@@ -286,6 +309,7 @@ def test_an_expression_may_begin_with_a_minus(folder, capsys):
     [
         ([], "the following arguments are required: expression"),
         (["tanh(x"], "column 5 of 'tanh(x': '(' was never closed"),
+        (["w*x", "w", "=", "2"], "a variable is written without blanks around =: write w=2"),
         (["x*y", "x=2"], "column 3 of 'x*y': y has no value: add y=1 after the expression"),
         (["x", "x=2", "y=3"], "the expression does not use y"),
         (["x", "x=two"], "x: expected a number after =, got 'two'"),
@@ -309,6 +333,12 @@ def test_help_shows_examples(capsys, command):
         main([*command, "--help"])
     assert ended.value.code == 0
     assert "examples:\n  python -m micrograd" in capsys.readouterr().out
+
+
+def test_the_general_help_says_where_the_options_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "options of training: python -m micrograd train --help\n" in capsys.readouterr().out
 
 
 def test_every_setting_is_explained_with_its_default(capsys):

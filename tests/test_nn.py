@@ -78,6 +78,14 @@ def test_attributes_keep_the_names_of_micrograd() -> None:
         (Neuron(3, nonlin=False), "LinearNeuron(3)"),
         (Neuron(1, activation="tanh"), "TanhNeuron(1)"),
         (Neuron(1, activation="leaky_relu"), "LeakyReluNeuron(1)"),
+        (Neuron(1, activation="ReLU"), "ReLUNeuron(1)"),
+        (Neuron(1, activation="Tanh"), "TanhNeuron(1)"),
+        (Neuron(1, activation="LeakyReLU"), "LeakyReluNeuron(1)"),
+        (Neuron(1, 0), "LinearNeuron(1)"),
+        (Neuron(1, activation=None), "LinearNeuron(1)"),
+        (Neuron(1, activation="Linear"), "LinearNeuron(1)"),
+        (MLP(2, [1, 1], activation=None), "MLP of [Layer of [LinearNeuron(2)], Layer of [LinearNeuron(1)]]"),
+        (Module(), "Module()"),
         (Neuron(1, activation=lambda z: z * z), "CustomNeuron(1)"),
         (Layer(2, 1), "Layer of [ReLUNeuron(2)]"),
         (MLP(2, [1, 1]), "MLP of [Layer of [ReLUNeuron(2)], Layer of [LinearNeuron(1)]]"),
@@ -87,7 +95,43 @@ def test_repr(module: Module, text: str) -> None:
     assert repr(module) == text
 
 
+def test_the_repr_of_a_users_module_shows_its_parts() -> None:
+    class Net(Module):
+        def __init__(self) -> None:
+            self.name, self.scale, self.w = "net", Value(1.0), [Value(2.0), Value(3.0)]
+            self.first = Neuron(2)
+            self.first.net = self
+
+    assert repr(Net()) == "Net(scale=<1 parameter>, w=<2 parameters>, first=ReLUNeuron(2))"
+    net = Module()
+    net.child = Module()
+    net.child.parent = net
+    assert repr(net) == "Module(child=Module(parent=...))"
+
+
 # ------------------------------------------------------------------------------------------------------------- neurons
+
+
+def test_a_name_of_an_activation_that_two_operations_could_mean_is_refused() -> None:
+    for name in ("my_bend", "mybend"):
+        ops.op(symbol=name)(named(lambda xp, a: (a, (1.0,)), name))
+    try:
+        assert Neuron(1, activation="mybend").activation is ops.TABLE["mybend"]
+        with pytest.raises(ValueError, match="unknown activation 'MyBend'"):
+            Neuron(1, activation="MyBend")
+    finally:
+        del ops.TABLE["my_bend"], ops.TABLE["mybend"]
+
+
+def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    function.__name__ = name
+    return function
+
+
+def test_a_neuron_without_an_activation_is_one_node() -> None:
+    for neuron in (Neuron(1, activation=None), Neuron(1, activation="linear")):
+        assert not neuron.nonlin
+        assert neuron([2.0])._op == "dot"
 
 
 def test_a_neuron_is_two_nodes_with_labelled_parameters() -> None:
@@ -272,6 +316,46 @@ def test_parameters_in_numpy_arrays_and_in_modules_that_refer_back_are_found() -
     assert module.state_dict() == {"w.0.0": 1.0, "w.0.1": 2.0, "child.v": 3.0}
 
 
+def test_leaves_are_marked_as_parameters_when_a_module_is_asked_for_them() -> None:
+    class Line(Module):
+        def __init__(self) -> None:
+            self.slope, self.rest = Value(2.0), [Value(1.0)]
+
+        def __call__(self, x: Value) -> Value:
+            return self.slope * x + self.rest[0]
+
+    class Chosen(Line):
+        def parameters(self) -> list[Value]:
+            return [self.slope]
+
+    line, named_ones, chosen = Line(), Line(), Chosen()
+    micrograd.optim.SGD(line.parameters(), lr=0.1)
+    dict(named_ones.named_parameters())
+    dict(chosen.named_parameters())
+    for module in (line, named_ones):
+        assert [v.kind for v in topological_order(module(Value(3.0)))].count("parameter") == 2
+        assert [v.kind for v in topological_order(module(Value(3.0)))].count("input") == 1
+    assert (chosen.slope.kind, chosen.rest[0].kind) == ("parameter", "input")
+
+
+def test_modules_that_refer_to_each_other_come_to_an_end() -> None:
+    class Both(Module):
+        def __init__(self) -> None:
+            self.w = Value(1.0)
+
+        def parameters(self) -> list[Value]:
+            return super().parameters()
+
+    a, b = Both(), Both()
+    a.other, b.other = b, a
+    assert (a.parameters(), b.parameters()) == ([a.w, b.w], [b.w, a.w])
+    assert dict(a.named_parameters()) == {"w": a.w, "other.w": b.w}
+    crowd = [Neuron(1) for _ in range(20)]
+    for neuron in crowd:
+        neuron.all = crowd
+    assert len(crowd[0].parameters()) == 40
+
+
 def test_modules_of_other_dialects_that_override_parameters_keep_working() -> None:
     class Mine(Module):
         def __init__(self) -> None:
@@ -422,7 +506,30 @@ def test_two_parameters_of_one_name_are_refused() -> None:
         module.load_state_dict({"table.1": 1.0})
 
 
+def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere" / "w.json", tmp_path):
+        with pytest.raises(OSError, match=r"Errno \d+") as caught:
+            Neuron(1).save(path)
+        assert caught.value.filename == str(path)
+        assert "part" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        Neuron(1).save(tmp_path / "w.json")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "w.json").stat().st_mode & 0o777 == 0o640
+
+
 # -------------------------------------------------------------------------------------------------------------- errors
+
+
+class Forward(Module):
+    def forward(self, x: float) -> float:
+        return x
 
 
 @pytest.mark.parametrize(
@@ -454,7 +561,26 @@ def test_two_parameters_of_one_name_are_refused() -> None:
         ),
         (lambda: Neuron(1, activation="dot"), ValueError, "unknown activation 'dot'"),
         (lambda: Neuron(1, activation=ops.add), ValueError, "unknown activation <operation add>"),
-        (lambda: MLP(1, [1], activation=None), ValueError, "unknown activation None"),
+        (lambda: Neuron(2, "tanh"), TypeError, "nonlin must be True or False, got 'tanh': write activation=\"tanh\""),
+        (lambda: Neuron(2, ops.tanh), TypeError, 'nonlin must be .* got <operation tanh>: write activation="tanh"'),
+        (lambda: Layer(2, 2, nonlin="relu"), TypeError, 'nonlin must be .*: write activation="relu"'),
+        (
+            lambda: Layer(2, 2, "tanh"),
+            ValueError,
+            "unknown init 'tanh': choose .*; for an activation write activation=\"tanh\"",
+        ),
+        (lambda: Neuron(1, activation="ReLu6"), ValueError, "unknown activation 'ReLu6'"),
+        (lambda: MLP(2, [3, 1])([1.0]), ValueError, r"^MLP takes 2 inputs, got 1$"),
+        (
+            lambda: MLP(2, [3, 1])({1.0: "a", 2.0: "b"}),
+            TypeError,
+            "^MLP takes a list of 2 inputs, got dict: list the numbers",
+        ),
+        (lambda: Neuron(2)({1.0, 2.0}), TypeError, "^Neuron takes a list of 2 inputs, got set: list the numbers in their"),
+        (lambda: MLP(2, {3: 1}), ValueError, r"list of layer sizes, .* got nouts=\{3: 1\}"),
+        (lambda: MLP(2, {3, 1}), ValueError, "list of layer sizes, .* got nouts="),
+        (lambda: Forward()(1.0), TypeError, r"^Forward cannot be called: rename its forward to __call__$"),
+        (lambda: Module()(), TypeError, r"^Module cannot be called: define __call__\(self, x\) in its class$"),
         (lambda: MLP(1, [1], init="zeros"), ValueError, "unknown init 'zeros': choose from uniform, he, xavier"),
     ],
 )

@@ -237,3 +237,33 @@ def test_loading_a_state_that_does_not_fit_says_why_and_changes_nothing(state: A
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(state)
     assert optimizer.state_dict() == before
+
+
+# ------------------------------------------------------------------------------------------ grad None, and the repr
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, 0.1, momentum=0.9), lambda p: Adam(p, 0.1), lambda p: AdamW(p, 0.1)])
+def test_a_parameter_whose_grad_is_none_is_skipped_with_its_state(make: Any) -> None:
+    moved, skipped, twin = Value(1.0), Value(2.0), Value(1.0)
+    both, one = make([moved, skipped]), make([twin])
+    moved.grad = twin.grad = 3.0
+    skipped.grad = None  # type: ignore[assignment]
+    for optimizer in (both, one):
+        optimizer.step()
+        optimizer.step()
+    assert (moved.data, skipped.data) == (twin.data, 2.0)
+    assert all(numbers[1] == 0.0 for numbers in both.state.values())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "text"),
+    [
+        (SGD([Value(1.0)], 0.1), "SGD(<1 parameter>, lr=0.1, steps=0, momentum=0.0, weight_decay=0.0, nesterov=False)"),
+        (
+            Adam([Value(1.0), Value(2.0)], lambda step: 0.1),
+            "Adam(<2 parameters>, lr=schedule, steps=0, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0)",
+        ),
+    ],
+)
+def test_repr_shows_the_settings(optimizer: Optimizer, text: str) -> None:
+    assert repr(optimizer) == text

@@ -237,3 +237,53 @@ def test_complex_arrays_are_refused() -> None:
 def test_differentiating_numbers_does_not_import_numpy() -> None:
     code = "import sys, micrograd; micrograd.grad(lambda x: x[0] * 2.0)([1.0]); print('numpy' in sys.modules)"
     assert run_fresh(code).strip() == "False"
+
+
+# ------------------------------------------------------------------------------------------------------- no end
+
+
+class Part(Module):
+    def __init__(self, w: float = 1.0) -> None:
+        self.w = Value(w)
+
+
+class Asked(Part):
+    def parameters(self) -> list[Value]:
+        return super().parameters()
+
+
+def circles() -> list[Any]:
+    """Trees with a module that refers back to what holds it."""
+    child, alone = Part(), Part()
+    child.child, alone.me = Part(), alone
+    child.child.parent = child
+    listed, keyed, asked = [Part(), Part()], {"a": [Part()]}, Asked()
+    for part in listed:
+        part.all = listed
+    keyed["a"][0].holder = keyed
+    asked.other = Asked()
+    asked.other.other = asked
+    return [child, alone, listed, keyed, asked]
+
+
+@pytest.mark.parametrize("tree", circles())
+def test_a_module_may_refer_back_to_its_holder(tree: Any) -> None:
+    leaves, structure = flatten(tree)
+    assert len(set(leaves)) == len({id(leaf) for leaf in leaves}) >= 1
+    assert len(paths(structure)) == len(leaves)
+    assert match(structure, tree) == leaves
+    again = flatten(unflatten(structure, [7.0] * len(leaves)))[0]
+    assert [leaf.data for leaf in again] == [7.0] * len(leaves)
+    assert not holds_values(tree)
+
+
+def test_a_container_that_holds_itself_is_refused_with_the_place() -> None:
+    loop: list[Any] = [1.0]
+    loop.append({"again": loop})
+    part = Part()
+    part.table = {}
+    part.table["table"] = part.table
+    assert not holds_values(loop)
+    for tree, place in ((loop, r"\[1\]\['again'\] a list"), (part, r"\.table\['table'\] a dict")):
+        with pytest.raises(ValueError, match=rf"a tree must come to an end, but at {place} holds itself"):
+            flatten(tree)

@@ -19,6 +19,7 @@ from pathlib import Path
 IRIS = Path(__file__).parent / "iris.csv"
 
 _MOST_FRACTIONAL_CLASSES = 10  # a target with more distinct fractions than this is a measurement
+_SEPARATORS = [(";", "semicolons"), ("\t", "tabs")]  # of other programs
 _DECIMAL = re.compile(r"[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -84,10 +85,11 @@ def read_csv(path: str | Path, target: str | None = None) -> Table:
     try:
         lines = _lines(_text(path))
         header = _header(next(lines, None))
+        hint = f"; the classes are taken from column {header[-1]!r}, the last one: choose with --target" * (target is None)
         target = header[-1] if target is None else target
         if target not in header:
             raise DataError(f"no column {target!r}: the columns are {', '.join(header)}")
-        table = _table(header, target, lines)
+        table = _table(header, target, lines, hint)
         _check_classes(table)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -159,11 +161,14 @@ def _header(first: tuple[int, list[str]] | None) -> list[str]:
         if _DECIMAL.fullmatch(name):
             raise DataError(f"line {line} must name the columns, but holds the number {name}: add a line of names above it")
     if len(names) < 2:
-        raise DataError(f"line {line}: expected two columns or more, separated by commas, got only {names[0]!r}")
+        seen = next(
+            (f": save the file with commas in place of {word}" for sign, word in _SEPARATORS if sign in names[0]), ""
+        )
+        raise DataError(f"line {line}: expected two columns or more, separated by commas, got only {names[0]!r}{seen}")
     return names
 
 
-def _table(header: list[str], target: str, lines: Iterator[tuple[int, list[str]]]) -> Table:
+def _table(header: list[str], target: str, lines: Iterator[tuple[int, list[str]]], hint: str) -> Table:
     place = header.index(target)
     rows, labels = [], []
     for line, cells in lines:
@@ -172,17 +177,17 @@ def _table(header: list[str], target: str, lines: Iterator[tuple[int, list[str]]
         if not cells[place]:
             raise DataError(f"line {line}, column {target!r}: expected a class, got an empty cell")
         labels.append(cells[place])
-        rows.append([_number(cells[i], line, name) for i, name in enumerate(header) if i != place])
+        rows.append([_number(cells[i], line, name, hint) for i, name in enumerate(header) if i != place])
     if not rows:
         raise DataError("has column names but no rows")
     return Table([name for name in header if name != target], target, rows, labels)
 
 
-def _number(cell: str, line: int, column: str) -> float:
+def _number(cell: str, line: int, column: str, hint: str) -> float:
     try:
-        number = float(cell)
+        number = float(cell.replace("_", "?"))  # Python alone reads 1_000 as a number
     except ValueError:
-        got = repr(cell) if cell else "an empty cell"
+        got = f"{cell!r}{hint}" if cell else "an empty cell"
         raise DataError(f"line {line}, column {column!r}: expected a number, got {got}") from None
     if not math.isfinite(number):
         raise DataError(f"line {line}, column {column!r}: expected a finite number, got {cell}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from micrograd.engine import Value
@@ -11,9 +12,22 @@ from micrograd.viz.drawing import Drawing
 if TYPE_CHECKING:
     import graphviz
 
-__all__ = ["Drawing", "draw", "draw_dot", "inline_svg"]
+    from micrograd.chain import Path
+    from micrograd.viz.run import watch as watch
 
-INLINE_NODES = 40  # boxes of a picture that shows itself unasked
+__all__ = ["Drawing", "draw", "draw_dot", "inline_svg", "watch"]
+
+INLINE_NODES = 30  # boxes of a picture that shows itself unasked
+INLINE_PARAMETERS = 100_000  # parameters of a module that is called for it
+INLINE_VALUES = 8_000  # values that it looks at: a cell shall not wait for it
+
+
+def __getattr__(name: str) -> Any:
+    if name != "watch":
+        raise AttributeError(f"module 'micrograd.viz' has no attribute {name!r}")
+    from micrograd.viz.run import watch
+
+    return watch
 
 
 def draw(
@@ -24,6 +38,7 @@ def draw(
     depth: int | None = None,
     focus: Value | None = None,
     expand: bool | None = None,
+    paths: Path | Iterable[Path] | None = None,
 ) -> Drawing:
     """A picture of everything that a result was computed from: operands on the left, results on the right.
 
@@ -31,10 +46,12 @@ def draw(
     operation, data and gradient (a dash before the first backward pass), an edge the local derivative by an operand.
 
     ``level`` is "value" (a box for each value), "neuron" (a weighted sum with its activation is one box), "layer" (equal
-    neurons are one box), or "auto", the finest of these that fits into ``max_nodes`` boxes (50, or 2000 for a level named).
+    neurons are one box), or "auto", the finest of these that fits into ``max_nodes`` boxes (50, or 2000 for a level named);
+    without ``max_nodes`` it draws more than 20 boxes of neurons as layers, and collapses what is over 12 columns long.
     ``depth`` draws only what is at most so many operations away from the result, ``focus`` only the neighbourhood of one
     node, two operations wide or ``depth``.  ``expand`` says whether ``dot`` is drawn as its products and their sum, by
-    default while there is room.
+    default while there is room.  ``paths``, one or several of ``micrograd.chain.paths(root, leaf)``, are lit, with their
+    products below (S1): they take a box for each value and a picture that leaves nothing out.
 
     >>> x = Value(3.0, label="x")
     >>> draw(x + x)
@@ -44,6 +61,12 @@ def draw(
     """
     roots, captions = _roots(root)
     _check(level, max_nodes, depth, focus, expand)
+    if paths is not None:
+        from micrograd.viz.lit import lit
+
+        if level not in ("auto", "value") or depth is not None or focus is not None:
+            raise ValueError('draw(): paths are lit in a picture at level "value", without depth and focus')
+        return Drawing(lit(build(roots, "value", max_nodes, expand=expand), paths).captioned(*captions))
     graph = build(roots, level, max_nodes, depth, focus, expand)
     return Drawing(graph.captioned(*captions))
 
@@ -71,9 +94,12 @@ def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> graphviz.Di
 
 
 def inline_svg(root: Any) -> str | None:
-    """The picture with which a Value or a Module shows itself in a notebook: small, and None rather than an error."""
+    """The picture with which a Value or a Module shows itself in a notebook: quick, and None rather than an error."""
     try:
-        return draw(root, max_nodes=INLINE_NODES).svg
+        if not isinstance(root, Value) and len(root.parameters()) > INLINE_PARAMETERS:
+            return None  # a call of this module takes long
+        roots, captions = _roots(root)
+        return Drawing(build(roots, max_nodes=INLINE_NODES, nearest=INLINE_VALUES).captioned(*captions)).svg
     except Exception:  # showing a value must never fail: the notebook then prints its repr
         return None
 

@@ -36,6 +36,13 @@ class _Film:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.of_box: dict[int, list[int]] = {}  # the steps that change a box, and those that use an edge
+        self.of_edge: dict[int, list[int]] = {}
+        for k, step in enumerate(plan.steps):
+            if step.phase != "leaves":
+                self.of_box.setdefault(step.box, []).append(k)
+            for e in step.edges:
+                self.of_edge.setdefault(e, []).append(k)
         self.pace = min(PACE, LONGEST / len(plan.steps))
         self.seconds = OPENING + self.pace * len(plan.steps) + CLOSING
         self.root = ET.fromstring(svg.write(plan.roomy))
@@ -62,11 +69,11 @@ class _Film:
         title = box.findall(f"{_SVG}title")[0]
         (_, data.text), (_, grad.text) = svg.rows(self.plan.graph.boxes[i])
         title.text = ", ".join([*filter(None, svg.head(self.plan.graph.boxes[i])), f"data {data.text}", f"grad {grad.text}"])
-        steps = list(enumerate(self.plan.steps))
-        for k, step in steps:
-            if step.phase == "forward" and step.box == i:
+        changes = [(k, self.plan.steps[k]) for k in self.of_box.get(i, ())]
+        for k, step in changes:
+            if step.phase == "forward":
                 self._shown(data, k, None)
-        sums = [(k, step) for k, step in steps if step.phase in ("seed", "backward") and step.box == i]
+        sums = [(k, step) for k, step in changes if step.phase != "forward"]
         for (k, step), (end, _) in itertools.pairwise(sums):
             partial = ET.SubElement(box, grad.tag, {**grad.attrib, "visibility": "hidden"})
             partial.text = step.cell
@@ -77,14 +84,14 @@ class _Film:
     def _outline(self, i: int) -> None:
         """A box whose number changes has a thick border."""
         shape = next(part for part in self.boxes[i] if part.tag in (f"{_SVG}rect", f"{_SVG}polygon"))
-        changes = [k for k, step in enumerate(self.plan.steps) if step.box == i and step.phase != "leaves"]
+        changes = self.of_box.get(i, [])
         self._lit(shape, "stroke", shape.get("stroke", ""), LIT, changes)
         self._lit(shape, "stroke-width", shape.get("stroke-width", ""), "3.5", changes)
 
     def _wire(self, e: int) -> None:
         """A wire is thick while it carries a value or a gradient."""
         path = self.wires[e].findall(f"{_SVG}path")[0]
-        changes = [k for k, step in enumerate(self.plan.steps) if e in step.edges]
+        changes = self.of_edge.get(e, [])
         self._lit(path, "stroke", path.get("stroke", ""), LIT, changes)
         self._lit(path, "stroke-width", path.get("stroke-width", ""), "4", changes)
         for label in self.wires[e].findall(f"{_SVG}text"):

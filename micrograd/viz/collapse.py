@@ -38,7 +38,10 @@ from micrograd.viz.graph import (
 LEVELS = ("auto", "value", "neuron", "layer")
 ADDING = frozenset({"add", "sum", "dot"})
 AUTO_NODES = 50  # boxes that a reader takes in
+AUTO_NEURONS = 20  # boxes of a picture in neurons, which look alike: beyond it layers say more
+AUTO_COLUMNS = 12  # a strip longer than this shrinks to nothing on a page
 EXPLICIT_NODES = 2000  # a level asked for by name is drawn up to here
+PIECE_NODES = 12  # boxes of a picture that shows the end of a large graph only
 EDGES_PER_BOX = 3  # more is a tangle, for which auto takes a coarser level
 SHOWN = 4  # labels listed in a box
 
@@ -222,17 +225,20 @@ class Classes:
             focused = unit.head if scene.nodes[unit.head] is scene.focus else -1
             of[unit.head] = keys[(focused, unit.missing, skeletons, tuple([of[p] for p, _ in unit.operands]))]
         self.of = of  # the class of each head; of a leaf until now only its signature
-        self._leaves_by_use(keys, by_identity)
+        self._leaves_by_use(keys, by_identity and any(unit.neuron for unit in found.units))
 
-    def _leaves_by_use(self, keys: _Interned, by_identity: bool) -> None:
-        """Leaves of one kind with the same users are one class; at level "neuron" inputs keep their places apart."""
+    def _leaves_by_use(self, keys: _Interned, by_place: bool) -> None:
+        """Leaves of one kind with the same users are one class; by place the inputs of a neuron stay apart.
+
+        Without parameters no neuron is known, and what look like inputs may be weights.
+        """
         found, scene = self.found, self.scene
         users: dict[int, set[tuple[int, int]]] = {i: set() for i in range(len(scene.nodes)) if found.is_leaf[i]}
         for unit in found.units:
             user = self.of[unit.head]
             for k, (p, _) in enumerate(unit.operands):
                 if p in users:
-                    users[p].add((user, k if by_identity and scene.nodes[p].kind == "input" else -1))
+                    users[p].add((user, k if by_place and scene.nodes[p].kind == "input" else -1))
         for i, used in users.items():
             node = scene.nodes[i]
             focused = i if node is scene.focus else -1
@@ -266,6 +272,10 @@ class _Writer:
     def _is_group(self, c: int) -> bool:
         unit = self.members[c][0]
         return unit.weighted or len(unit.parts) > 1
+
+    def size(self) -> int:
+        """The number of boxes, known before they are made."""
+        return len(self.leaves) + len(self.members)
 
     def graph(self) -> Graph:
         boxes = [self._leaf_box(c, nodes) for c, nodes in self.leaves.items()]
@@ -371,15 +381,32 @@ def build(
     depth: int | None = None,
     focus: Value | None = None,
     expand: bool | None = None,
+    nearest: int | None = None,
 ) -> Graph:
-    """The picture of some results at the level asked for, or at the finest level that fits; at most ``max_nodes`` boxes."""
-    scene = Scene(roots, depth, focus)
+    """The picture of some results at the level asked for, or at the finest level that fits; at most ``max_nodes`` boxes.
+
+    ``nearest`` is the number of values that a picture nobody asked for looks at, at most.
+    """
+    by_default = max_nodes is None or nearest is not None
+    scene = Scene(roots, depth, focus, nearest)
     limit = max_nodes or (AUTO_NODES if level == "auto" else EXPLICIT_NODES)
-    if level == "value" or (level == "auto" and _fits_whole(scene, limit, bool(expand))):
-        graph = value_graph(scene, expand=_fits_whole(scene, limit, True) if expand is None else expand)
-    else:
-        graph = _collapsed_to_fit(scene, level, limit)
-    return cut(graph, limit) if len(graph.boxes) > limit else graph
+    if nearest is not None and scene.captions:
+        limit = min(limit, PIECE_NODES)
+    if level != "value" and not (level == "auto" and _fits_whole(scene, limit, bool(expand))):
+        return _collapsed_to_fit(scene, level, limit, min(limit, AUTO_NEURONS) if by_default else limit)
+    graph = value_graph(scene, expand=_fits_whole(scene, limit, True) if expand is None else expand)
+    if level == "auto" and by_default and depth is None and focus is None and _columns(graph) > AUTO_COLUMNS:
+        shorter = _collapsed_to_fit(scene, level, limit, limit)
+        return shorter if 2 * _columns(shorter) <= _columns(graph) else graph
+    return cut(graph, limit)
+
+
+def _columns(graph: Graph) -> int:
+    """The boxes on the longest way through the picture."""
+    column: dict[str, int] = {}
+    for edge in graph.edges:  # those into a box come before those out of it
+        column[edge.target] = max(column.get(edge.target, 1), column.get(edge.source, 1) + 1)
+    return max(column.values(), default=1)
 
 
 def _fits_whole(scene: Scene, limit: int, expand: bool) -> bool:
@@ -388,22 +415,25 @@ def _fits_whole(scene: Scene, limit: int, expand: bool) -> bool:
     return boxes <= limit and sum(map(len, scene.parents)) <= EDGES_PER_BOX * limit
 
 
-def _collapsed_to_fit(scene: Scene, level: str, limit: int) -> Graph:
+def _collapsed_to_fit(scene: Scene, level: str, limit: int, neuron_limit: int) -> Graph:
     """Neurons, then layers, then the same with runs as boxes even where parameters enter them."""
     for whole_chains in (False, True):
         found = Units(scene, whole_chains)
         neurons = Classes(found, by_identity=True)
         for attempt in ("neuron", "layer") if level == "auto" else (level,):
             classes = neurons if attempt == "neuron" else Classes(found, by_identity=False)
-            graph = _Writer(found, classes, neurons).graph()
-            if len(graph.boxes) <= limit and len(graph.edges) <= EDGES_PER_BOX * limit:
-                return _explained(graph, scene, attempt)
-    return _explained(graph, scene, attempt)
+            writer = _Writer(found, classes, neurons)
+            if writer.size() <= (neuron_limit if level == "auto" and attempt == "neuron" else limit):
+                graph = writer.graph()
+                if len(graph.edges) <= EDGES_PER_BOX * limit:
+                    return _explained(graph, scene, attempt)
+    return _explained(cut(writer.graph(), limit), scene, attempt)
 
 
 def _explained(graph: Graph, scene: Scene, level: str) -> Graph:
     """The graph with a caption that says what was collapsed."""
     what = "a weighted sum with its activation" if level == "neuron" else "a layer of equal neurons"
     rolled = ", equal ones are rolled up as × N" if any(box.count > 1 for box in graph.boxes) else ""
-    counts = f"{len(scene.nodes):,} values in {len(graph.boxes):,} boxes (level {level})"
-    return graph.captioned(*scene.captions, f"{counts}: {what} and a run of operations are one box each{rolled}.")
+    counts = f"{sum(box.size for box in graph.boxes):,} values in {len(graph.boxes):,} boxes (level {level})"
+    line = f"{counts}: {what} and a run of operations are one box each{rolled}."
+    return replace(graph, captions=(*scene.captions, line, *graph.captions))

@@ -6,7 +6,7 @@ This room knows nothing of coordinates or file formats.  A :class:`Graph` is a s
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +22,7 @@ class Box:
     ``kind`` is "input", "parameter", "constant", "operation" or "group".  ``data`` and ``grad`` are the lowest and the
     highest number where a box stands for several results; ``grad`` is None before the first backward pass.  ``notes`` are
     further lines of text, ``count`` is how many equal things were rolled up into it, ``size`` how many values it stands
-    for, ``value`` the Value where it is one.
+    for, ``value`` the Value where it is one.  A ``faint`` box stands back behind the paths that are lit.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Box:
     count: int = 1
     size: int = 1
     focus: bool = False
+    faint: bool = False
     value: Value | None = field(default=None, compare=False, repr=False)
 
 
@@ -42,7 +43,8 @@ class Box:
 class Edge:
     """One operand: from box ``source`` to box ``target``, with its position among the operands and its local derivative.
 
-    ``count`` operands were rolled up into this edge; where they are several, ``derivative`` is None.
+    ``count`` operands were rolled up into this edge; where they are several, ``derivative`` is None.  ``paths`` are the
+    numbers of the lit paths that take this edge; an edge on none of them is ``faint``.
     """
 
     source: str
@@ -50,6 +52,8 @@ class Edge:
     index: int = 0
     derivative: float | None = None
     count: int = 1
+    paths: tuple[int, ...] = ()
+    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,21 +98,30 @@ class Scene:
     is the number of edges out of i plus one if i is a root, and ``missing[i]`` the number of operands left out.
     """
 
-    def __init__(self, roots: Sequence[Value], depth: int | None = None, focus: Value | None = None) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Value],
+        depth: int | None = None,
+        focus: Value | None = None,
+        nearest: int | None = None,
+    ) -> None:
         self.captions: tuple[str, ...] = ()
         self.focus = focus
-        everything = topological_order(*roots)
+        kept = None if nearest is None else _nearest(roots, nearest)
+        everything = topological_order(*roots) if kept is None else _ordered(roots, kept)
         self.nodes = everything
         if focus is not None:
             if focus not in set(everything):
                 raise ValueError("draw(): the node in focus is not in the graph of the result")
             self.nodes = _neighbourhood(everything, focus, 2 if depth is None else depth)
         elif depth is not None:
-            kept = _within(roots, depth)
-            self.nodes = [node for node in everything if node in kept]
+            near = _within(roots, depth)
+            self.nodes = [node for node in everything if node in near]
         if len(self.nodes) < len(everything):
             around = "around the node in focus" if focus is not None else f"within {depth} operations of the result"
             self.captions = (f"{len(self.nodes):,} of {len(everything):,} values are drawn, those {around}.",)
+        elif kept is not None:
+            self.captions = (f"Only the {len(kept):,} values nearest to the result are looked at: draw() takes in all.",)
         position = {node: i for i, node in enumerate(self.nodes)}
         self.roots = [position[root] for root in dict.fromkeys(roots) if root in position]
         self.parents: list[tuple[int, ...]] = []
@@ -138,6 +151,35 @@ class Scene:
 
 def missing_note(count: int) -> tuple[str, ...]:
     return (f"… {count:,} operand{'s' * (count != 1)} not drawn",) if count else ()
+
+
+def _nearest(roots: Sequence[Value], limit: int) -> set[Value] | None:
+    """The ``limit`` nodes nearest to the roots, or None where there are no more: a walk that stops there."""
+    kept, queue = set(roots), deque(roots)
+    while queue:
+        for p in queue.popleft().parents:
+            if p not in kept:
+                if len(kept) >= limit:
+                    return kept
+                kept.add(p)
+                queue.append(p)
+    return None
+
+
+def _ordered(roots: Sequence[Value], kept: set[Value]) -> list[Value]:
+    """The nodes kept, each after its operands, without a look at the others."""
+    order: list[Value] = []
+    seen: set[Value] = set()
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack += [(p, False) for p in reversed(node.parents) if p in kept]
+    return order
 
 
 def _within(roots: Sequence[Value], depth: int) -> set[Value]:
@@ -229,7 +271,7 @@ def _expanded_dot(scene: Scene, i: int, boxes: list[Box], edges: list[Edge]) -> 
     for k in range(n):
         w, x, product = operands[k], operands[n + k], f"v{i}.{k}"
         data = scene.nodes[w].data * scene.nodes[x].data
-        boxes.append(Box(product, "operation", symbol="*", data=data, grad=total.grad))
+        boxes.append(Box(product, "operation", symbol="*", data=data, grad=total.grad, size=0))  # no value of its own
         edges += [Edge(f"v{w}", product, 0, derivatives[k]), Edge(f"v{x}", product, 1, derivatives[n + k])]
         edges.append(Edge(product, total.id, k, 1.0))
     edges.append(Edge(f"v{operands[-1]}", total.id, n, derivatives[-1]))
@@ -241,18 +283,21 @@ def _expanded_dot(scene: Scene, i: int, boxes: list[Box], edges: list[Edge]) -> 
 
 def cut(graph: Graph, limit: int) -> Graph:
     """At most ``limit`` boxes, those nearest to the roots, with a caption and a note on each box that lost operands."""
+    if len(graph.boxes) <= limit:
+        return graph
     operands: dict[str, list[str]] = {box.id: [] for box in graph.boxes}
     for edge in graph.edges:
         operands[edge.target].append(edge.source)
     used = {edge.source for edge in graph.edges}
     starts = graph.roots or [box.id for box in graph.boxes if box.id not in used]
     kept = set(_nearest_first(starts, operands, limit))
-    lost = {i: sum(s not in kept for s in sources) for i, sources in operands.items()}
+    lost = Counter[str]()
+    for edge in graph.edges:
+        lost[edge.target] += edge.count * (edge.source not in kept)
     boxes = [replace(box, notes=box.notes + missing_note(lost[box.id])) for box in graph.boxes if box.id in kept]
     edges = [edge for edge in graph.edges if edge.source in kept and edge.target in kept]
-    caption = (
-        f"Cut by depth to the {limit:,} of {len(graph.boxes):,} boxes nearest to the result: raise max_nodes to see more."
-    )
+    drawn, whole = (sum(box.size for box in some) for some in (boxes, graph.boxes))
+    caption = f"Cut by depth to what is nearest to the result, {drawn:,} of {whole:,} values: raise max_nodes to see more."
     return Graph(tuple(boxes), tuple(edges), tuple(r for r in graph.roots if r in kept), (*graph.captions, caption))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from micrograd.chain import names
 from micrograd.viz import svg
 from micrograd.viz.graph import Graph, number, signed
-from micrograd.viz.steps import LeafPaths, Plan, Step, is_whole
+from micrograd.viz.steps import LeafPaths, Plan, Step, is_whole, written
 
 PHASES = ("leaves", "forward", "seed", "backward")
 COLOURS = {
@@ -28,6 +28,12 @@ COLOURS = {
 }
 LOOKS = ("fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "font-size", "font-weight", "text-anchor")
 PLACES = ("x", "y", "width", "height", "points", "d")
+ARROWS = """<defs>
+<marker id="arrow" refX="7" refY="3.5" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">
+<path d="M0 0L7 3.5L0 7z" fill="context-stroke"/></marker>
+<marker id="lit-arrow" refX="11" refY="6" markerWidth="13" markerHeight="12" markerUnits="userSpaceOnUse" orient="auto">
+<path d="M0 0L13 6L0 12z" fill="context-stroke"/></marker>
+</defs>"""
 FRAME_HEIGHT = 640  # pixels in a notebook
 
 
@@ -132,6 +138,9 @@ def _picture(graph: Graph, roomy: Graph) -> tuple[str, str, list[str]]:
         group.set("class", "box")
         texts = group.findall("text")
         texts[-3].text, texts[-1].text = (value for _, value in svg.rows(box))
+    for wire in wires:  # the style gives each wire the same arrow head
+        wire.remove(wire.findall("polygon")[0])
+    root.insert(0, ET.fromstring(ARROWS))
     for group in (*wires, *boxes):  # the script describes the boxes, as their numbers change
         group.remove(group.findall("title")[0])
     _shorten(middle)
@@ -178,16 +187,16 @@ def _data(plan: Plan) -> dict[str, Any]:
         given = "" if plan.operands[i] else number(plan.data[i])
         boxes.append([plan.names[i], svg.head(box)[1], repr(plan.data[i]), repr(plan.gradients[i]), given])
     ends = zip(plan.ends, plan.derivatives, strict=True)
-    edges = [[s, t, plan.derivative(e), names.number(d)] for e, ((s, t), d) in enumerate(ends)]
+    edges = [[s, t, plan.derivative(e), written(d)] for e, ((s, t), d) in enumerate(ends)]
     steps = [[PHASES.index(s.phase), s.box, s.edges, s.parts[::2], s.note, s.cell, repr(s.value)] for s in plan.steps]
     paths = [_path_data(plan, leaf) for leaf in plan.paths]
-    return {"root": plan.root, "boxes": boxes, "edges": edges, "steps": steps, "paths": paths}
+    return {"boxes": boxes, "edges": edges, "steps": steps, "paths": paths}
 
 
 def _path_data(plan: Plan, leaf: LeafPaths) -> dict[str, Any]:
     name = names.derivative(plan.names[plan.root], plan.names[leaf.box])
     count = f"{leaf.count:,}" if leaf.count < 10**15 else "over 10**15"
-    total = names.number(leaf.total)
+    total = written(leaf.total)
     if leaf.count == 1:
         end = f"The only path: {name} = {total}."
     elif len(leaf.shown) == leaf.count:
@@ -200,7 +209,7 @@ def _path_data(plan: Plan, leaf: LeafPaths) -> dict[str, Any]:
         "title": f"{plan.names[leaf.box]} ({count} path{'s' * (leaf.count != 1)})",
         "count": count,
         "end": end,
-        "shown": [[s.edges, names.number(s.product), names.number(s.total), signed(s.total)] for s in leaf.shown],
+        "shown": [[s.edges, written(s.product), written(s.total), signed(s.total)] for s in leaf.shown],
     }
 
 
@@ -211,7 +220,7 @@ def _numbers(graph: Graph) -> dict[str, Any]:
         (_, data), (_, grad) = svg.rows(box)
         name, what = svg.head(box)
         boxes.append([name, what, data, "" if box.grad is None else grad, data])
-    return {"root": 0, "boxes": boxes, "edges": [], "steps": [], "paths": []}
+    return {"boxes": boxes, "edges": [], "steps": [], "paths": []}
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -3,8 +3,8 @@
 1. Each box gets a column: one more than the last of its operands, and then as close to its users as pays.
 2. An edge over several columns passes each column between through a lane of its own, a box without content, so that
    no edge runs under a box.  Links of one bundle (same source, same look) share their lanes.
-3. Columns are sorted by the mean and the median of their neighbours, there and back, and then each node tries all places
-   of its column ("sifting").
+3. Columns are sorted by the mean and the median of their neighbours, there and back.  Then each node tries the places of
+   its column ("sifting"), and shuffling a few neighbours before sifting again finds a way out where no single move gains.
 4. Heights: a box wants to stand where its edges run level.  The best heights that keep the order and the gaps are an
    isotonic regression, solved by pooling neighbours.
 
@@ -23,9 +23,10 @@ from statistics import median
 BOX_GAP, LANE_GAP = 18.0, 11.0  # between two boxes of a column, and beside a lane
 PORT_PITCH = 22.0  # between two edges that enter a box, where there is room
 LANE_WEIGHT = 4  # a long edge had better be straight than a short one
-SWEEPS = 13  # one more than a multiple of four, to count what the last sifting gave
-STARTS = 12  # the first from the order of the operands, the others from shuffled columns
-SIFTED = 150  # trying all places takes the square of a column: only for graphs of up to so many boxes and lanes
+SWEEPS = 13  # one more than a multiple of four, to count what the last one gave
+REACH = 40  # places up and down that a node tries
+SHUFFLES = 200  # of a few neighbours, in search of an order with fewer crossings
+WORK = 200_000  # pairs of neighbours compared in that search, so that a large graph takes no longer than its size asks for
 
 
 @dataclass(frozen=True)
@@ -171,27 +172,43 @@ class _Net:
     # ---------------------------------------------------------------------------------------- step 3: order in columns
 
     def sort_columns(self) -> None:
-        """Keep the order with the fewest crossings that sweeping to and fro finds."""
+        """Keep the order with the fewest crossings that sweeping to and fro finds, and improve it."""
+        self._number_places()
         best, fewest = self.columns, math.inf
-        small = len(self.height) <= SIFTED
-        shuffle = random.Random(0).shuffle  # the same in every run
-        for start in range(min(STARTS, 600 // len(self.height)) if small and self.height else 1):
-            self.columns = [list(column) for column in best]
-            for column in self.columns if start else ():
-                shuffle(column)
-            self._number_places()
-            for sweep in range(SWEEPS):
-                found = self.crossings()
-                if found < fewest:
-                    best, fewest = [list(column) for column in self.columns], found
-                if not fewest:
-                    break
-                self._sweep(forwards=sweep % 2 == 0, middle=_mean if sweep % 4 < 2 else median)
-                if small:
-                    self._sift()
+        for sweep in range(SWEEPS):
+            found = self.crossings()
+            if found < fewest:
+                best, fewest = [list(column) for column in self.columns], found
+            if not fewest:
+                break
+            self._sweep(forwards=sweep % 2 == 0, middle=_mean if sweep % 4 < 2 else median)
         self.columns = best
         self._number_places()
+        if fewest:
+            self._improve()
         self._sort_ports()
+
+    def _improve(self) -> None:
+        """Sift all columns, then again and again shuffle a few neighbours, sift around them and keep what is no worse."""
+        self.work = WORK
+        self._sift(set(range(len(self.columns))))
+        best, fewest = self.columns, self.crossings()
+        rng = random.Random(0)  # the same in every run
+        for _ in range(SHUFFLES):
+            if not fewest or self.work <= 0:
+                break
+            self.columns = [list(column) for column in best]
+            first = rng.randrange(len(best))
+            some = range(first, min(first + rng.randint(1, 3), len(best)))
+            for c in some:
+                _shuffle_a_few(self.columns[c], rng)
+            self._number_places()
+            self._sift({first - 1, *some, some[-1] + 1})
+            found = self.crossings()
+            if found <= fewest:  # an equal one too: the way on from there is another
+                best, fewest = self.columns, found
+        self.columns = best
+        self._number_places()
 
     def _number_places(self) -> None:
         for column in self.columns:
@@ -213,33 +230,37 @@ class _Net:
             for k, node in enumerate(column):
                 self.place[node] = k
 
-    def _sift(self) -> None:
-        """Move each node to the place in its column where its segments cross the fewest others, until none gains."""
-        improved = True
-        while improved:
-            improved = False
-            for column in self.columns:
-                ends = {n: (sorted(self._ends(n, True)), sorted(self._ends(n, False))) for n in column}
-                for node in list(column):
-                    improved |= self._move(node, column, ends)
+    def _sift(self, waiting: set[int]) -> None:
+        """Move nodes to the place in their column where their segments cross the fewest others, until none gains.
+
+        ``waiting`` are the columns to begin with; where a node moves, the columns on both sides are looked at again.
+        """
+        while waiting and self.work > 0:
+            c = min(waiting)
+            waiting.remove(c)
+            column = self.columns[c] if 0 <= c < len(self.columns) else []
+            ends = {n: (sorted(self._ends(n, True)), sorted(self._ends(n, False))) for n in column}
+            if sum(self._move(node, column, ends) for node in list(column)):
+                waiting |= {c - 1, c, c + 1}
 
     def _move(self, node: int, column: list[int], ends: dict[int, tuple[list[float], list[float]]]) -> bool:
-        """Move one node to its best place; whether it gained."""
-        here, best, fewest = column.index(node), 0, 0
+        """Move one node to its best place within reach; whether it gained."""
+        here, best, fewest = self.place[node], 0, 0
         for step in (-1, 1):
             change, k = 0, here + step
-            while 0 <= k < len(column):
+            while 0 <= k < len(column) and abs(k - here) <= REACH:
                 above, below = (node, column[k]) if step > 0 else (column[k], node)
                 for x, y in zip(ends[above], ends[below], strict=True):
                     change += _more_when_swapped(x, y)
                 if change < fewest:
                     best, fewest = k, change
                 k += step
+                self.work -= 1
         if fewest:
             column.remove(node)
             column.insert(best, node)
-            for k, moved in enumerate(column):
-                self.place[moved] = k
+            for k in range(min(here, best), max(here, best) + 1):
+                self.place[column[k]] = k
         return fewest < 0
 
     def crossings(self) -> int:
@@ -355,6 +376,13 @@ class _Net:
             lefts.append(x)
             x += width
         return lefts, widths, swings
+
+
+def _shuffle_a_few(column: list[int], rng: random.Random) -> None:
+    start = rng.randrange(len(column))
+    few = column[start : start + 5]
+    rng.shuffle(few)
+    column[start : start + 5] = few
 
 
 def _mean(ends: Sequence[float]) -> float:

@@ -14,6 +14,8 @@ from micrograd.viz.collapse import build
 from micrograd.viz.dot import record_text, render
 from micrograd.viz.graph import Graph, Scene, operation_symbol
 
+WAIT = 2000  # statements that dot lays out in about a second; its time grows with their square
+
 
 class LectureGraph(graphviz.Digraph):  # type: ignore[misc]
     """A Digraph whose ``pipe``, display and ``render`` fall back: dot on PATH, the graphviz-pure wheel, our own SVG."""
@@ -28,6 +30,12 @@ class LectureGraph(graphviz.Digraph):  # type: ignore[misc]
         except (graphviz.ExecutableNotFound, graphviz.CalledProcessError):
             data = self._fallback(form)
         return data.decode(encoding) if encoding else data
+
+    def _repr_image_svg_xml(self) -> str:
+        """What a notebook shows: our own picture, which collapses, where dot would keep the reader waiting."""
+        if len(self.body) > WAIT and self.picture is not None:
+            return svg.write(self.picture)
+        return str(super()._repr_image_svg_xml())
 
     def _fallback(self, form: str) -> bytes:
         data = render(self.source, form)
@@ -61,4 +69,7 @@ def digraph(roots: Sequence[Value], form: str, rankdir: str) -> LectureGraph:
             dot.edge(f"v{i}op", f"v{i}")
         for parent in scene.parents[i]:
             dot.edge(f"v{parent}", f"v{i}op")
+    if len(dot.body) > WAIT:
+        instead = f"Drawn by draw(), as dot would take long over {len(scene.nodes):,} records: .source has them all."
+        dot.picture = dot.picture.captioned(instead)
     return dot

@@ -65,7 +65,7 @@
 
   /* Moves the view as little as needed to show some elements, or their first one where they do not fit. */
   function reveal(elements) {
-    var margin = 24 / view.scale;
+    var margin = 20;
     var width = stage.clientWidth / view.scale;
     var height = stage.clientHeight / view.scale;
     var frame = { x: Infinity, y: Infinity, right: -Infinity, bottom: -Infinity };
@@ -299,6 +299,9 @@
     by("passes").setAttribute("aria-pressed", String(!path));
     by("sum").setAttribute("aria-pressed", String(Boolean(path)));
     by("leaf-label").hidden = !path;
+    if (path && fitting() > 0.45) {
+      fit(0);
+    }
     go(0);
   }
 
@@ -318,6 +321,7 @@
     document.documentElement.setAttribute("data-theme", dark() ? "light" : "dark");
     nameTheme();
   });
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", nameTheme);
   by("in").addEventListener("click", function () { zoom(1.25); });
   by("out").addEventListener("click", function () { zoom(0.8); });
   by("fit").addEventListener("click", function () { fit(0); });

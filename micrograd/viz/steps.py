@@ -69,6 +69,11 @@ class LeafPaths:
     total: float
 
 
+def written(x: float) -> str:
+    """A number as the steps print it, in six digits: boxes have four."""
+    return names.number(x + 0.0)  # -0 is 0
+
+
 def is_whole(graph: Graph) -> bool:
     """Whether a picture has a box for each value and leaves none out, so that its numbers can be followed."""
     if not graph.roots:  # a neighbourhood without its result
@@ -145,7 +150,7 @@ class Plan:
 
     def _forward(self) -> list[Step]:
         leaves = [i for i, edges in enumerate(self.operands) if not edges]
-        given = [f"{self.names[i]} = {names.number(self.data[i])}" for i in leaves[:OPERANDS]]
+        given = [f"{self.names[i]} = {written(self.data[i])}" for i in leaves[:OPERANDS]]
         more = [f"and {len(leaves) - OPERANDS:,} more"] if len(leaves) > OPERANDS else []
         note = "The leaves are given: everything else is computed from them."
         steps = [Step("leaves", leaves[0], (), (", ".join(given + more),), note, self.data[leaves[0]])]
@@ -160,8 +165,8 @@ class Plan:
         sources = [self.ends[e][0] for e in self.operands[i]]
         symbol = clean(self._boxes[i].symbol)
         with_names = _applied(symbol, [self.names[s] for s in sources])
-        with_numbers = _applied(symbol, [names.number(self.data[s]) for s in sources])
-        return f"{with_names} = {with_numbers} = {names.number(self.data[i])}"
+        with_numbers = _applied(symbol, [written(self.data[s]) for s in sources])
+        return f"{with_names} = {with_numbers} = {written(self.data[i])}"
 
     def _backward(self) -> list[Step]:
         """The engine's own order: a node passes its gradient on once the terms from all its users have arrived."""
@@ -184,7 +189,7 @@ class Plan:
                 if not pending[source] and self.operands[source]:
                     stack.append(source)
                 upper, lower = names.derivative(of, self.names[i]), names.derivative(of, self.names[source])
-                numbers = (f" = {names.number(gradient[i])} * ", names.number(local), f" = {names.number(term)}")
+                numbers = (f" = {written(gradient[i])} * ", written(local), f" = {written(term)}")
                 parts = (f"{lower} += {upper} * ", self.derivative(e), *numbers)
                 note = self._sum(source, terms[source], len(arriving[source]), gradient[source])
                 steps.append(Step("backward", source, (e,), parts, note, gradient[source]))
@@ -208,10 +213,10 @@ class Plan:
         name = names.derivative(self.names[self.root], self.names[i])
         lines = []
         if expected > 1:
-            shown = [names.number(t) for t in terms[-OPERANDS:]]
+            shown = [written(t) for t in terms[-OPERANDS:]]
             if len(terms) > OPERANDS:
-                shown.insert(0, names.number(sum(terms[:-OPERANDS])))
-            result = f" = {names.number(total)}" if len(terms) > 1 else ""
+                shown.insert(0, written(sum(terms[:-OPERANDS])))
+            result = f" = {written(total)}" if len(terms) > 1 else ""
             lines.append(f"Term {len(terms)} of {expected}: {name} = {_added(shown)}{result}.")
         if len(terms) == expected:
             lines.append("Complete, so it is passed on." if self.operands[i] else "Complete.")
@@ -254,7 +259,7 @@ class Plan:
         return nodes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Node:
     """What paths are found in: the structure of a Value without its history."""
 

@@ -12,9 +12,11 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 INK, SOFT, LINE, PAPER = "#1b1f24", "#57606a", "#6e7781", "#ffffff"
 BLUE, VERMILLION = "#0072B2", "#D55E00"  # Okabe and Ito's colours, which colour-blind readers tell apart
 FILL = {"input": "#eaf3fa", "parameter": "#fdf1e3", "constant": "#f2f2f2", "operation": "#ffffff", "group": "#f4f7f4"}
+FAINT = 0.4  # opacity of what stands back behind lit paths
+BADGES = 3  # numbers or runs of numbers of paths on an edge
 SIZE, SMALL = 12, 11  # text, in pixels
 MARGIN, PADDING, ROW = 20.0, 10.0, 17.0
-LONGEST = 28  # characters of a label
+LONGEST, WHOLE = 28, 10_000  # characters of a label, in its box and in the title of the box
 ORDERED = frozenset({"-", "/", "**", "atan2"})  # operands of these must not change places
 
 
@@ -92,7 +94,7 @@ def lay_out(graph: Graph) -> Layout:
     links = []
     for edge in graph.edges:
         label = edge_text(edge)
-        room = text_width(label, SMALL) + 18.0 if label else 12.0
+        room = (text_width(label, SMALL) + 18.0 if label else 12.0) + _badge_width(edge)
         links.append(Link(position[edge.source], position[edge.target], look(edge), room))
     return arrange(items, links)
 
@@ -104,6 +106,26 @@ def edge_text(edge: Edge) -> str:
     return "" if edge.derivative is None else signed(edge.derivative)
 
 
+def badge(edge: Edge) -> str:
+    """The numbers of the lit paths on an edge, runs of them shortened, or how many there are.
+
+    >>> badge(Edge("a", "b", paths=(1, 2, 3, 5)))
+    '1–3, 5'
+    """
+    runs: list[list[int]] = []
+    for path in edge.paths:
+        if runs and runs[-1][-1] == path - 1:
+            runs[-1].append(path)
+        else:
+            runs.append([path])
+    names = [f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return ", ".join(names) if len(names) <= BADGES else f"{len(edge.paths):,} paths"
+
+
+def _badge_width(edge: Edge) -> float:
+    return text_width(badge(edge), SMALL, bold=True) + 18.0 if edge.paths else 0.0
+
+
 def rows(box: Box) -> list[tuple[str, str]]:
     """The numbers of a box, with their names."""
     data = f"{number(box.data[0])} … {number(box.data[1])}" if isinstance(box.data, tuple) else number(box.data)
@@ -113,18 +135,18 @@ def rows(box: Box) -> list[tuple[str, str]]:
     return [("data", data), ("grad", grad or "—")]
 
 
-def head(box: Box) -> tuple[str, str]:
+def head(box: Box, longest: int = LONGEST) -> tuple[str, str]:
     """The first line of a box: its label, and its operation or what kind of leaf it is."""
     left, right = box.label, box.symbol if box.kind in ("operation", "group") else box.kind
     if box.kind == "group" and not left:
         left, right = right, ""
     if box.count > 1:
         right = f"{right} × {box.count:,}".strip()
-    return clean(left), clean(right)
+    return clean(left, longest), clean(right, longest)
 
 
-def notes(box: Box) -> list[str]:
-    lines = [clean(line, 44) for line in box.notes]
+def notes(box: Box, longest: int = 44) -> list[str]:
+    lines = [clean(line, longest) for line in box.notes]
     return [*lines, "in focus"] if box.focus else lines
 
 
@@ -148,7 +170,7 @@ def _box(box: Box, place: tuple[float, float, float, float], is_root: bool) -> s
     x, y, width, height = place
     stroke = f'fill="{FILL[box.kind]}" stroke="{INK if is_root or box.focus else LINE}"'
     stroke += f' stroke-width="{3 if box.focus else 2 if is_root else 1.2}"'
-    parts = [f'<g class="{box.kind}">', f"<title>{escape(_tooltip(box))}</title>"]
+    parts = [f'<g class="{box.kind}"{_opacity(box)}>', f"<title>{escape(_tooltip(box))}</title>"]
     if box.count > 1:
         parts.append(_outline(box.kind, x + 4, y + 4, width, height, stroke))
     parts.append(_outline(box.kind, x, y, width, height, stroke))
@@ -203,14 +225,28 @@ def _edge(edge: Edge, route: list[tuple[float, float]], names: dict[str, str]) -
     dashes = ' stroke-dasharray="5 4"' if dash else ""
     text = edge_text(edge)
     what = f"operand {edge.index + 1}, local derivative {text}" if edge.derivative is not None else text
+    width, size = (3.4, 10.0) if edge.paths else (1.6, 7.0)  # of the line, and of the arrow's head
+    head = f"{_n(x)},{_n(y)} {_n(x - size)},{_n(y - size / 2)} {_n(x - size)},{_n(y + size / 2)}"
+    if edge.paths:
+        what += f", on path {badge(edge)}"
     parts = [
-        f'<g class="edge"><title>{escape(f"{names[edge.source]} to {names[edge.target]}: {what}".rstrip(": "))}</title>',
-        f'<path d="{" ".join(path)}" fill="none" stroke="{colour}" stroke-width="1.6"{dashes}/>',
-        f'<polygon points="{_n(x)},{_n(y)} {_n(x - 7)},{_n(y - 3.5)} {_n(x - 7)},{_n(y + 3.5)}" fill="{colour}"/>',
+        f'<g class="edge"{_opacity(edge)}>',
+        f"<title>{escape(f'{names[edge.source]} to {names[edge.target]}: {what}'.rstrip(': '))}</title>",
+        f'<path d="{" ".join(path)}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>',
+        f'<polygon points="{head}" fill="{colour}"/>',
     ]
     if text:
-        parts.append(_text(x - 9, y - 4, text, anchor="end", size=SMALL))
+        parts.append(_text(x - 9, y - 4, text, anchor="end", size=SMALL, weight=600 if edge.paths else 400))
+    if edge.paths:
+        width = _badge_width(edge) - 6.0
+        left = x - (text_width(text, SMALL) + 18.0 if text else 12.0) - width
+        parts.append(f'<rect x="{_n(left)}" y="{_n(y - 7)}" width="{_n(width)}" height="14" rx="7" fill="{INK}"/>')
+        parts.append(_text(left + width / 2, y + 4, badge(edge), anchor="middle", fill=PAPER, size=SMALL, weight=600))
     return "".join([*parts, "</g>"])
+
+
+def _opacity(part: Box | Edge) -> str:
+    return f' opacity="{FAINT}"' if part.faint else ""
 
 
 def look(edge: Edge) -> tuple[str, bool]:
@@ -240,7 +276,8 @@ def _name(box: Box) -> str:
 
 
 def _tooltip(box: Box) -> str:
-    words = [w for w in head(box) if w] + [f"{k} {v}" for k, v in rows(box)] + notes(box)
+    """All that the box says, with its lines whole where the box has room for their beginnings only."""
+    words = [w for w in head(box, WHOLE) if w] + [f"{k} {v}" for k, v in rows(box)] + notes(box, WHOLE)
     return ", ".join(words)
 
 
@@ -261,6 +298,8 @@ def _captions(graph: Graph) -> list[str]:
     lines = list(graph.captions)
     if any(edge.derivative is not None for edge in graph.edges):
         lines.append("On an edge: the local derivative (blue +, vermillion -, dashed 0).")
+    if any(edge.count > 1 for edge in graph.edges):
+        lines.append("× N on an edge: it stands for N edges, one for each operand.")
     return lines
 
 

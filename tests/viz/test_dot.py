@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from conftest import oracle, run_fresh
 
-from micrograd import MLP, Value, draw, draw_dot
+from micrograd import MLP, Value, draw, draw_dot, topological_order
 from micrograd.viz import dot as dot_module
 from micrograd.viz.dot import mermaid_text, quoted, record_text
 
@@ -78,6 +78,24 @@ def test_displaying_draw_dot_needs_no_graphviz(no_dot):
     assert digraph._repr_image_svg_xml() == draw(product()).svg
     assert digraph.pipe("svg") == draw(product()).svg.encode()
     assert digraph.pipe(encoding="utf-8") == draw(product()).svg
+
+
+def test_displaying_a_large_digraph_collapses_instead_of_waiting_for_dot(monkeypatch):
+    graphviz = oracle("graphviz")
+
+    def wait(*args, **options):
+        raise AssertionError("dot was called on a large graph")
+
+    model = MLP(2, [16, 16, 1])
+    loss = sum((1 - model([float(k), 1.0])).relu() for k in range(20))
+    large, small = draw_dot(loss), draw_dot(product())
+    monkeypatch.setattr(graphviz.Digraph, "_repr_image_svg_xml", wait)
+    svg = large._repr_mimebundle_()["image/svg+xml"]
+    assert len(ET.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}g")) < 100
+    assert ".source has them all" in svg
+    assert large.source.count("shape=record") == len(topological_order(loss))
+    with pytest.raises(AssertionError, match="large graph"):  # a small one goes to dot
+        small._repr_mimebundle_()
 
 
 def test_rendering_draw_dot_to_a_file_needs_no_graphviz(no_dot, tmp_path):

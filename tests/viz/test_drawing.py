@@ -10,8 +10,17 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+import micrograd
 from micrograd import MLP, Layer, Module, Neuron, Value, draw
-from micrograd.viz import INLINE_NODES, Drawing, drawing as drawing_module, inline_svg
+from micrograd.viz import (
+    INLINE_NODES,
+    INLINE_VALUES,
+    Drawing,
+    collapse,
+    drawing as drawing_module,
+    graph as graph_module,
+    inline_svg,
+)
 
 
 def picture() -> Drawing:
@@ -155,6 +164,77 @@ def test_inline_pictures_are_capped():
     svg = inline_svg(v)
     assert ET.fromstring(svg).find("{http://www.w3.org/2000/svg}desc").text.split()[0].isdigit()
     assert int(svg.split("<desc>")[1].split()[0]) <= INLINE_NODES
+
+
+def looked_at(monkeypatch) -> list[int]:
+    """The sizes of the scenes drawn from now on."""
+    sizes = []
+    honest = collapse.Scene.__init__
+
+    def counted(self, *args, **options):
+        honest(self, *args, **options)
+        sizes.append(len(self.nodes))
+
+    monkeypatch.setattr(collapse.Scene, "__init__", counted)
+    monkeypatch.setattr(graph_module, "topological_order", lambda *roots: pytest.fail("a walk over the whole graph"))
+    return sizes
+
+
+def long_chain() -> Value:
+    v = Value(1.0)
+    for _ in range(3 * INLINE_VALUES):
+        v = v.sin()
+    return v
+
+
+def tangle() -> Value:
+    rng = random.Random(0)
+    values = [Value(1.0), Value(2.0)]
+    while len(values) < 3 * INLINE_VALUES:
+        a, b = rng.choice(values[-60:]), rng.choice(values[-60:])
+        values.append(a - b if rng.random() < 0.5 else (a * 0.01).sin() + b)
+    return values[-1]
+
+
+@pytest.mark.parametrize("make", [long_chain, tangle, lambda: micrograd.sum([Value(1.0) for _ in range(30_000)])])
+def test_an_inline_picture_looks_at_so_many_values_at_most(monkeypatch, make):
+    root = make()
+    sizes = looked_at(monkeypatch)
+    svg = inline_svg(root)
+    assert sizes == [INLINE_VALUES]
+    assert f"Only the {INLINE_VALUES:,} values nearest to the result are looked at" in svg
+    assert int(svg.split("<desc>")[1].split()[0]) <= collapse.PIECE_NODES
+
+
+def test_an_inline_picture_of_a_graph_within_the_bound_is_whole():
+    v = Value(1.0, label="x")
+    for _ in range(INLINE_VALUES - 1):
+        v = v.sin()
+    assert f"run of {INLINE_VALUES - 1:,} operations" in inline_svg(v)
+    assert "looked at" not in inline_svg(v)
+
+
+def test_a_huge_module_is_not_called_for_an_inline_picture(monkeypatch):
+    monkeypatch.setattr("micrograd.viz.INLINE_PARAMETERS", 8)
+    assert inline_svg(MLP(2, [2, 1])) is None
+    assert inline_svg(MLP(1, [2, 1])) is not None
+
+
+def test_a_long_label_is_whole_in_the_title_of_its_box():
+    label = "the distance from the centre of the first cluster, in metres"
+    root = ET.fromstring(draw(Value(1.0, label=label)).svg)
+    titles = [t.text for t in root.iterfind(".//{http://www.w3.org/2000/svg}g/{http://www.w3.org/2000/svg}title")]
+    assert titles == [f"{label}, input, data 1, grad —"]
+    assert label not in [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_captions_explain_what_stands_on_edges_and_nothing_else():
+    folded, single = "× N on an edge", "On an edge: the local derivative"
+    assert single in picture().svg
+    assert folded not in picture().svg
+    layers = draw(MLP(4, [16, 3])([1.0, 2.0, 3.0, 4.0])).svg
+    assert folded in layers
+    assert single not in layers
 
 
 @pytest.mark.parametrize("thing", ["x", None, [], object(), 3])

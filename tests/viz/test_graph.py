@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -197,6 +198,48 @@ def test_a_moons_loss_of_65000_nodes_is_at_most_20_boxes():
     assert "65,140 values" in picture.svg
 
 
+def plain_hinge_loss(sizes: list[int], examples: int, labels: bool = False) -> Value:
+    """A network whose weights are marked by nothing: Values in lists, on inputs that are numbers."""
+    rng = random.Random(1)
+    shapes = list(itertools.pairwise(sizes))
+    layers = [[[Value(rng.uniform(-1, 1)) for _ in range(n)] + [Value(0.0)] for _ in range(m)] for n, m in shapes]
+    if labels:
+        for layer in layers:
+            for neuron in layer:
+                for k, w in enumerate(neuron):
+                    w.label = f"w{k}"
+    net = [[(neuron[:-1], neuron[-1]) for neuron in layer] for layer in layers]
+    losses = []
+    for _ in range(examples):
+        (score,) = scores(net, [rng.gauss(0, 1) for _ in range(sizes[0])])
+        losses.append((1 + -rng.choice([-1.0, 1.0]) * score).relu())
+    return sum(losses) * (1 / examples)
+
+
+@pytest.mark.parametrize(("sizes", "examples"), [([2, 16, 16, 1], 100), ([4, 4, 1], 20), ([2, 4, 4, 1], 20)])
+@pytest.mark.parametrize("level", ["auto", "neuron", "layer"])
+def test_leaves_of_any_kind_that_feed_one_layer_are_one_box(sizes, examples, level):
+    for labels in (False, True):
+        graph = draw(plain_hinge_loss(sizes, examples, labels), level=level).graph
+        assert len(graph.boxes) <= 10
+        of_layers = [box.count for box in graph.boxes if box.kind == "input"]
+        assert sorted(of_layers) == sorted((n + 1) * m for n, m in itertools.pairwise(sizes))
+
+
+@pytest.mark.parametrize(("sizes", "examples"), [([2, 16, 16, 1], 100), ([4, 4, 1], 20), ([2, 4, 4, 1], 20)])
+def test_a_loss_of_an_mlp_is_at_most_20_boxes(sizes, examples):
+    model, rng = MLP(sizes[0], sizes[1:]), random.Random(2)
+    inputs = [[Value(rng.gauss(0, 1)) for _ in range(sizes[0])] for _ in range(examples)]
+    loss = sum((1 - model(x)).relu() for x in inputs) * (1 / examples)
+    assert len(boxes(loss)) <= 20
+
+
+def test_more_than_20_boxes_of_neurons_are_drawn_as_layers_unless_asked_for():
+    outputs = MLP(4, [16, 3])([1.0, 2.0, 3.0, 4.0])
+    assert [box.symbol for box in boxes(outputs) if box.kind == "group"] == ["layer of 16 neurons", "layer of 3 neurons"]
+    assert sum(box.symbol == "neuron" for box in boxes(outputs, max_nodes=50)) == 19
+
+
 def test_regularised_networks_show_their_layers_too():
     symbols = [box.symbol for box in boxes(hinge_loss(50, [16, 16, 1], regular=True))]
     assert symbols.count("layer of 16 neurons") == 2
@@ -250,6 +293,27 @@ def test_a_long_chain_is_one_box():
     assert "run of 100,000 operations" in picture.svg
 
 
+def sines(n: int) -> Value:
+    v = Value(1.0, label="x")
+    for _ in range(n):
+        v = v.sin()
+    return v
+
+
+def test_a_strip_of_more_than_12_columns_collapses_unless_asked_for():
+    assert [box.symbol for box in boxes(sines(30))] == ["", "run of 30 operations"]
+    assert len(boxes(sines(11))) == 12
+    assert len(boxes(sines(30), level="value")) == len(boxes(sines(30), max_nodes=31)) == 31
+    assert len(boxes(sines(30), depth=20)) == 21
+
+
+def test_a_long_graph_that_does_not_get_shorter_stays_as_it_is():
+    a, b = Value(1.0), Value(2.0)
+    for _ in range(14):
+        a, b = b, a + b
+    assert {box.kind for box in boxes(b)} == {"input", "operation"}
+
+
 def test_a_chain_through_parameters_collapses_when_nothing_else_fits():
     v, w = Value(1.0), parameter(0.9, "w")
     for _ in range(3000):
@@ -277,8 +341,28 @@ def test_what_fits_nowhere_is_cut_by_depth_with_a_caption():
         values.append(rng.choice([a * b, a - b, (a + b).sin()]))
     picture = draw(values[-1] + values[-2] * values[-3], max_nodes=12)
     assert len(picture.graph.boxes) == 12
-    assert "Cut by depth to the 12 of" in picture.svg
+    assert "Cut by depth to what is nearest" in picture.svg
     assert "not drawn" in picture.svg
+
+
+@pytest.mark.parametrize(("limit", "hidden"), [(2, 100), (5, 100 * 4 * 2)])
+def test_counts_of_a_cut_picture_are_true(limit, hidden):
+    loss = hinge_loss(100, [4, 1])
+    graph = draw(loss, max_nodes=limit).graph
+    drawn = sum(box.size for box in graph.boxes)
+    assert len(graph.boxes) == limit
+    assert graph.captions[0].startswith(f"{drawn:,} values in {limit} boxes")
+    assert f"{drawn:,} of {len(topological_order(loss)):,} values" in graph.captions[1]
+    notes = [note for box in graph.boxes for note in box.notes if "not drawn" in note]
+    assert notes == [f"… {hidden:,} operands not drawn"]
+
+
+@pytest.mark.parametrize("expand", [True, False])
+def test_a_cut_of_single_values_counts_values_and_not_products(expand):
+    assert (
+        "Cut by depth to what is nearest to the result, 1 of 6 values"
+        in draw(weighted_sum(2), level="value", max_nodes=1, expand=expand).graph.captions[-1]
+    )
 
 
 def test_max_nodes_holds_at_every_level():

@@ -179,6 +179,11 @@ def test_nan_and_infinity_are_played() -> None:
     assert math.isnan(steps[-1].value)
 
 
+def test_minus_zero_is_written_as_zero() -> None:
+    x = Value(-1.0, label="x")
+    assert plan(x * 0.0).steps[1].text == "v1 = x * c1 = -1 * 0 = 0"
+
+
 def test_of_several_results_the_first_is_derived_and_the_caption_says_so() -> None:
     a = Value(2.0, label="a")
     p, q = a * 3.0, a * 5.0

@@ -252,6 +252,7 @@ class _Writer:
     def __init__(self, found: Units, classes: Classes, neurons: Classes) -> None:
         self.found, self.scene, self.of = found, found.scene, classes.of
         self.neurons = neurons.of
+        roots = frozenset(self.scene.roots)
         self.members: dict[int, list[Unit]] = {}
         for unit in found.units:
             self.members.setdefault(self.of[unit.head], []).append(unit)
@@ -266,7 +267,7 @@ class _Writer:
                 and self.scene.nodes[i] is not self.scene.focus
             ):
                 self.inside.setdefault(user, []).append(i)
-            elif users or i in self.scene.roots:
+            elif users or i in roots:
                 self.leaves.setdefault(self.of[i], []).append(i)
 
     def _is_group(self, c: int) -> bool:

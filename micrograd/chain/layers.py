@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,17 +23,22 @@ Matrix = Any  # a list of rows, or a NumPy array
 
 @dataclass(frozen=True)
 class Identity:
-    """An equation between gradients: its text, and by how much its sides differ, relative to the terms that are added."""
+    """An equation between gradients: its text, and by how much its sides differ, relative to the terms that are added.
+
+    ``error`` is the largest of any component, each relative to its own terms, and nan where something is not finite.
+    """
 
     text: str
     error: float
 
     @property
     def holds(self) -> bool:
-        """Whether the two sides are equal to 1e-12."""
+        """Whether the two sides are finite and equal to 1e-12."""
         return self.error <= TOLERANCE
 
     def __str__(self) -> str:
+        if math.isnan(self.error):
+            return f"{self.text}    cannot be checked: not finite"
         verdict = "holds" if self.holds else "does not hold: there are other ways into the loss"
         return f"{self.text}    {verdict} (error {self.error:.1g})"
 
@@ -312,7 +319,9 @@ def _softmax_identity(record: _Record, order: Sequence[Value], gradient: dict[Va
     y = head.operation.params["index"]  # type: ignore[union-attr]
     scale = -gradient[head] * (1.0 if _name(head) == "log_softmax" else head.data)
     p = ops.softmax.rule(FLOATS, *[a.data for a in head.parents])[0]
-    expected = [weighted_sum([scale, -scale], [p_i, float(i == y)]) for i, p_i in enumerate(p)]
+    lost = abs(gradient[head]) * sys.float_info.min  # the engine multiplies by p_y * p_i, which may underflow
+    pairs = [weighted_sum([scale, -scale], [p_i, float(i == y)]) for i, p_i in enumerate(p)]
+    expected = [(number, terms + lost) for number, terms in pairs]
     times = "" if scale == 1.0 else f", times {names.number(scale)}"
     text = f"grad_a = softmax(a) - onehot({y}){times}"
     return (Identity(text, difference([gradient[a] for a in head.parents], expected)),)

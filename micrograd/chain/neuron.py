@@ -12,6 +12,7 @@ from micrograd.chain import names
 from micrograd.chain.sweep import TOLERANCE, adjoints, difference, weighted_sum
 from micrograd.engine import Value, topological_order
 from micrograd.nn import Neuron
+from micrograd.ops import FLOATS
 
 Pair = tuple[float, float]  # a number, and the sum of the absolute values of the terms it was added up from
 
@@ -77,6 +78,8 @@ def neuron_gradient(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> NeuronG
     The numbers may be Values, whose data are used.  TypeError for anything else, ValueError for unequal lengths and for inf
     and nan, ArithmeticError should formula and engine differ by more than 1e-12 of the terms.
 
+    z is added up as the engine does: in another order it may fall on the other side of the kink.
+
     >>> neuron_gradient([1.0, -2.0], [3.0, 1.0], 0.5)
     neuron max(0, w.x + b) = 1.5
     z = w.x + b = 1.5 > 0: active, so d/dw = x^T and d/db = 1
@@ -89,7 +92,7 @@ def neuron_gradient(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> NeuronG
     (bias,) = _numbers("b", [b])
     w_nodes, b_node = [Value(weight) for weight in weights], Value(bias)
     node = engine.dot(w_nodes, inputs, b_node).relu()
-    z = weighted_sum([*weights, bias], [*inputs, 1.0])[0]
+    z = ops.dot.rule(FLOATS, *weights, *inputs, bias)[0]
     active = z > 0.0
     dw, db = ([(x_j, abs(x_j)) for x_j in inputs], (1.0, 1.0)) if active else ([(0.0, 0.0)] * len(inputs), (0.0, 0.0))
     engine_dw, engine_db = _compared(node, w_nodes, b_node, dw, db)
@@ -102,7 +105,7 @@ def loss_gradient(neuron: Neuron, X: Sequence[Sequence[Any]], y: Sequence[Any]) 
     ``X`` has a row of numbers for each example, ``y`` a target.  The neuron is read, not changed.
 
     TypeError for anything but a Neuron and numbers, ValueError for a neuron that is no ReLU neuron, for unequal lengths and
-    for inf and nan, ArithmeticError should formula and engine differ by more than 1e-12 of the terms.
+    for inf and nan, ArithmeticError should formula and engine differ by more than 1e-12 of the terms, or not be finite.
 
     >>> neuron = Neuron(1)
     >>> neuron.load_state_dict({"w.0": 2.0, "b": 1.0})
@@ -117,7 +120,7 @@ def loss_gradient(neuron: Neuron, X: Sequence[Sequence[Any]], y: Sequence[Any]) 
     rows, targets = [_numbers(f"X[{i}]", row) for i, row in enumerate(X)], _numbers("y", y)
     node = losses.mse([neuron(row) for row in rows], targets)
     w, b = [weight.data for weight in neuron.w], neuron.b.data
-    z = [weighted_sum([*w, b], [*row, 1.0])[0] for row in rows]
+    z = [ops.dot.rule(FLOATS, *w, *row, b)[0] for row in rows]
     mask = [z_i > 0.0 for z_i in z]
     errors = [z_i - y_i for z_i, y_i in zip(z, targets, strict=True)]
     active = [i for i, counts in enumerate(mask) if counts]
@@ -133,7 +136,9 @@ def _compared(node: Value, w: Sequence[Value], b: Value, dw: Sequence[Pair], db:
     gradient = adjoints(topological_order(node))
     by_engine = [gradient[parameter] for parameter in (*w, b)]
     error = difference(by_engine, [*dw, db])
-    if not error <= TOLERANCE:
+    if math.isnan(error):
+        raise ArithmeticError(f"formula {[g for g, _ in (*dw, db)]} and engine {by_engine} cannot be checked: not finite")
+    if error > TOLERANCE:
         raise ArithmeticError(f"formula {[g for g, _ in (*dw, db)]} and engine {by_engine} differ by {error:.2g}")
     return by_engine[:-1], by_engine[-1]
 

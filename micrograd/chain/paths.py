@@ -104,14 +104,26 @@ class Paths:
 
     @cached_property
     def total(self) -> float:
-        """The sum of all products, which is the derivative of the root by the leaf, added up from the leaf (S1)."""
-        if not self._between:
-            return 0.0
-        tangent = {self.leaf: 1.0}
-        for node in itertools.islice(self._between, 1, None):
-            edges = zip(node.parents, node.local_derivatives, strict=True)
-            tangent[node] = sum([d * tangent[parent] for parent, d in edges if parent in self._between])
-        return tangent[self.root]
+        """The sum of all products, which is the derivative of the root by the leaf (S1), in reverse mode.
+
+        Each node hands its derivative, times the local one, down to its parents, as ``backward`` does: where a product
+        overflows or underflows on the way, the total does so too.
+
+        >>> c = Value(2.0)
+        >>> paths(c * 1e200 * 1e200 * 0.0, c).total  # 0.0 * 1e200 * 1e200, from the root down
+        0.0
+        """
+        adjoint = dict.fromkeys(self._between, 0.0)
+        if self._between:
+            adjoint[self.root] = 1.0
+        for node in reversed(self._between):
+            if node is self.leaf:
+                return adjoint[node]
+            gradient = adjoint[node]
+            for parent, derivative in zip(node.parents, node.local_derivatives, strict=True):
+                if parent in self._between:
+                    adjoint[parent] += gradient * derivative
+        return 0.0
 
     def largest(self, k: int) -> list[Path]:
         """The ``k`` paths of largest ``abs(product)``, or all where there are fewer.
@@ -171,7 +183,7 @@ class Paths:
         return names.derivative(self.names[self.root], self.names[self.leaf])
 
     def __repr__(self) -> str:
-        paths = "1 path" if self.count == 1 else f"{self.count:,} paths" if self.count < 10**15 else "over 10**15 paths"
+        paths = "1 path" if self.count == 1 else f"{self.count:,} paths" if self.count < 10**15 else "more than 10**15 paths"
         return f"{self.derivative} = {names.number(self.total)}, the sum over {paths}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 
 from micrograd.engine import Value
@@ -35,15 +36,21 @@ def weighted_sum(weights: Iterable[float], numbers: Iterable[float]) -> tuple[fl
 
 
 def difference(got: Sequence[float], expected: Sequence[tuple[float, float]]) -> float:
-    """The largest difference between numbers and (number, scale) pairs, over the largest scale; 0 where all are the same.
+    """The largest difference between numbers and (number, scale) pairs, each over its own scale; 0 where all are the same.
 
-    >>> difference([1.0, 2.0], [(1.0, 1.0), (2.0, 4.0)])
-    0.0
+    It is inf where a scale is 0 and the numbers differ, and nan where anything is not finite, which compares with nothing.
+
+    >>> difference([1e9, 2.0], [(1e9, 1e9), (3.0, 4.0)])
+    0.25
     """
-    pairs = list(zip(got, expected, strict=True))
-    gaps = [abs(g - e) for g, (e, _) in pairs if not (g == e or (g != g and e != e))]
-    if not gaps:
+    triples = [(g, e, scale) for g, (e, scale) in zip(got, expected, strict=True)]
+    if not all(math.isfinite(x) for triple in triples for x in triple):
+        return math.nan
+    return max((_relative(abs(g - e), scale) for g, e, scale in triples), default=0.0)
+
+
+def _relative(gap: float, scale: float) -> float:
+    """The part of the scale that a gap is; a scale below the normal range of floats, where digits are lost, counts as it."""
+    if not gap:
         return 0.0
-    scale = max(s for _, (_, s) in pairs)
-    worst = math.nan if any(gap != gap for gap in gaps) else max(gaps)
-    return worst / scale if scale else math.inf
+    return gap / max(scale, sys.float_info.min) if scale else math.inf

@@ -212,6 +212,37 @@ def test_a_weight_penalty_shows_as_another_way_into_the_loss() -> None:
     assert "does not hold: there are other ways into the loss" in str(found)
 
 
+def test_a_small_component_is_not_hidden_by_a_large_one() -> None:
+    model = MLP(2, [1], seed=1)
+    w1 = model.layers[0].neurons[0].w[1]
+    y = model([1e8, 1e-7])
+    found = layer_gradients(model, y * y + w1 * w1 * 1e-2)
+    assert [identity.text for identity in found[0].identities if not identity.holds] == ["grad_W = grad_a h_below^T"]
+    assert layer_gradients(model, y * y).hold
+
+
+@pytest.mark.parametrize("x", [1e200, math.inf, math.nan])
+def test_what_is_not_finite_does_not_hold(x: float) -> None:
+    model = MLP(1, [1], seed=1)
+    y = model([x])
+    found = layer_gradients(model, y * y)
+    assert not found.hold
+    assert "grad_W = grad_a h_below^T    cannot be checked: not finite" in str(found)
+
+
+def test_cancelling_sums_and_underflowing_products_are_no_false_alarm() -> None:
+    model = network(1, 3, 3)
+    for neuron, row in zip(model.layers[1].neurons, ([0.1, 1.0, -3.0], [0.2, -0.3, 2.0], [-0.3, -0.7, 1.0]), strict=True):
+        neuron.load_state_dict({**{f"w.{i}": w for i, w in enumerate(row)}, "b": 0.0})
+    assert layer_gradients(model, sum(model([0.3]))).hold
+    last = Layer(1, 3, nonlin=False)
+    for neuron, w in zip(last.neurons, (-400.0, -420.0, 0.0), strict=True):
+        neuron.load_state_dict({"w.0": w, "b": 0.0})
+    assert layer_gradients(last, -softmax(last([1.0]))[0].log()).hold  # p0 * p1 is 0.0, p1 is not
+    tiny = MLP(1, [1], seed=1)
+    assert layer_gradients(tiny, tiny([1e-310]) * (1.0 / 3.0)).hold
+
+
 def test_an_activation_used_elsewhere_shows_too() -> None:
     model = network(2, 2, 1)
     hidden = model.layers[0]([1.0, 2.0])

@@ -63,6 +63,18 @@ def test_v7_the_gradient_sums_errors_times_inputs_over_the_active_examples() -> 
     assert forgotten != pytest.approx(found.engine_dw[0])  # without the mask the number is wrong
 
 
+def test_on_the_kink_formula_and_engine_take_the_same_side() -> None:
+    assert neuron_gradient([0.9, -0.2], [1.0, 1.0], -0.7).z > 0.0  # in another order of addition z is 0.0
+    tenths = [i / 10 for i in range(-9, 10)]
+    for p in tenths:
+        for q in tenths:
+            b = round(-p - q, 1)
+            found = neuron_gradient([p, q], [1.0, 1.0], b)
+            assert found.dw == found.engine_dw
+            assert (found.z > 0.0) == found.active == (found.output > 0.0)
+            assert loss_gradient(neuron_with([p, q], b), [[1.0, 1.0]], [2.0]).mask == [found.active]
+
+
 @given(st.integers(0, 10**6))
 @settings(derandomize=True, deadline=None)
 def test_v7_formula_and_engine_agree_everywhere(seed: int) -> None:
@@ -80,6 +92,11 @@ def test_a_wrong_formula_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("micrograd.chain.neuron.adjoints", lambda order: dict.fromkeys(order, 1.0 + 1e-11))
     with pytest.raises(ArithmeticError, match="differ"):
         neuron_gradient([1.0], [1.0], 1.0)
+
+
+def test_gradients_beyond_the_range_of_floats_are_not_called_equal() -> None:
+    with pytest.raises(ArithmeticError, match="cannot be checked: not finite"):
+        loss_gradient(neuron_with([1.0], 0.0), [[1e200]], [0.0])
 
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])

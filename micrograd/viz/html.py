@@ -78,7 +78,8 @@ class Stepper:
         """The page in a frame of its own that may run scripts and nothing else."""
         title = svg.escape(svg.title(self.plan.graph))
         look = f'width="100%" height="{FRAME_HEIGHT}" style="border: 0; width: 100%; height: {FRAME_HEIGHT}px"'
-        return f'<iframe title="{title}" sandbox="allow-scripts" {look} srcdoc="{svg.escape(self.html)}"></iframe>'
+        page = self.html.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&#39;")  # the many " need no escape in '
+        return f"""<iframe title="{title}" sandbox="allow-scripts" {look} srcdoc='{page}'></iframe>"""
 
     def _ipython_display_(self) -> None:
         """Two outputs: the picture, which every viewer of notebooks shows, and then the page, which some drop."""
@@ -156,22 +157,37 @@ def _shorten(picture: ET.Element) -> None:
             if name in element.attrib:
                 element.set(name, re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]) + 0.01:.0f}", element.attrib[name]))
         if element.tag == "path":
-            element.set("d", re.sub(r"L(\S+) \S+", r"H\1", element.attrib["d"]))
+            element.set("d", re.sub(r" ?L(\S+) \S+", r"H\1", element.attrib["d"]).replace(" C", "C"))
 
 
 def _as_classes(root: ET.Element) -> str:
-    """Presentation attributes become classes, which are shorter and can change with the theme; their rules."""
+    """Presentation attributes become classes, which are shorter and can change with the theme; their rules.
+
+    A box or an edge has one class for all its parts, as most of them look alike.
+    """
     fills = {colour: f"var(--{kind})" for kind, colour in svg.FILL.items() if kind != "operation"}
     classes: dict[str, str] = {}
-    for element in root.iter():
+
+    def taken(element: ET.Element) -> str:
         looks = {name: element.attrib.pop(name) for name in LOOKS if name in element.attrib}
         if "font-size" in looks:
             looks["font-size"] += "px"
-        if looks:
-            rule = ";".join(f"{name}:{(COLOURS | fills).get(value, value)}" for name, value in looks.items())
-            name = classes.setdefault(rule, f"s{len(classes)}")
+        return ";".join(f"{name}:{(COLOURS | fills).get(value, value)}" for name, value in looks.items())
+
+    def look(element: ET.Element) -> None:
+        rules = {"": taken(element)}
+        if element.get("class") in ("box", "edge"):
+            rules |= {f" :nth-child({n})": taken(part) for n, part in enumerate(element, 1)}
+        else:
+            for part in element:
+                look(part)
+        written = "".join(f"\n.NAME{part} {{ {rule} }}" for part, rule in rules.items() if rule)
+        if written:
+            name = classes.setdefault(written, f"s{len(classes)}")
             element.set("class", f"{element.get('class', '')} {name}".strip())
-    return "".join(f"\n.{name} {{ {rule} }}" for rule, name in classes.items())
+
+    look(root)
+    return "".join(rules.replace(".NAME", f".{name}") for rules, name in classes.items())
 
 
 # --------------------------------------------------------------------------------------------------------------- the data
@@ -180,37 +196,35 @@ def _as_classes(root: ET.Element) -> str:
 def _data(plan: Plan) -> dict[str, Any]:
     """What the script plays: numbers come as text, so that it need not know how they are written.
 
-    The lit parts of a step are left out: they are those of its edge.
+    What the script can put together is left out: names of derivatives, the line of a term of the backward pass, and exact
+    numbers where they are the last ones of a box.
     """
     boxes = []
     for i, box in enumerate(plan.graph.boxes):
         given = "" if plan.operands[i] else number(plan.data[i])
-        boxes.append([plan.names[i], svg.head(box)[1], repr(plan.data[i]), repr(plan.gradients[i]), given])
-    ends = zip(plan.ends, plan.derivatives, strict=True)
-    edges = [[s, t, plan.derivative(e), written(d)] for e, ((s, t), d) in enumerate(ends)]
-    steps = [[PHASES.index(s.phase), s.box, s.edges, s.parts[::2], s.note, s.cell, repr(s.value)] for s in plan.steps]
+        name, gradient = plan.names[i], plan.gradients[i]
+        d_name = names.derivative("x", name).removeprefix("dx/")
+        boxes.append([name, svg.head(box)[1], repr(plan.data[i]), repr(gradient), given, d_name, written(gradient)])
+    edges = [[s, t, written(d)] for (s, t), d in zip(plan.ends, plan.derivatives, strict=True)]
+    notes = {note: k for k, note in enumerate(dict.fromkeys([s.note for s in plan.steps]))}
+    steps = [_step_data(plan, step, notes) for step in plan.steps]
     paths = [_path_data(plan, leaf) for leaf in plan.paths]
-    return {"boxes": boxes, "edges": edges, "steps": steps, "paths": paths}
+    return {"boxes": boxes, "edges": edges, "steps": steps, "notes": [*notes], "root": plan.root, "paths": paths}
+
+
+def _step_data(plan: Plan, step: Step, notes: Mapping[str, int]) -> list[Any]:
+    final = (plan.data if step.phase in ("leaves", "forward") else plan.gradients)[step.box]
+    exact = "" if repr(step.value) == repr(final) else repr(step.value)
+    phase, note = PHASES.index(step.phase), notes[step.note]
+    if step.phase == "backward":
+        return [phase, step.edges[0], step.cell, exact, step.parts[-1].removeprefix(" = "), note]
+    return [phase, step.box, step.cell, exact, step.text, note, step.edges]
 
 
 def _path_data(plan: Plan, leaf: LeafPaths) -> dict[str, Any]:
-    name = names.derivative(plan.names[plan.root], plan.names[leaf.box])
-    count = f"{leaf.count:,}" if leaf.count < 10**15 else "over 10**15"
-    total = written(leaf.total)
-    if leaf.count == 1:
-        end = f"The only path: {name} = {total}."
-    elif len(leaf.shown) == leaf.count:
-        end = f"All {count} paths add up to the gradient: {name} = {total}."
-    else:
-        end = f"The {len(leaf.shown)} largest of {count} paths are played; all of them add up to {name} = {total}."
-    return {
-        "box": leaf.box,
-        "name": name,
-        "title": f"{plan.names[leaf.box]} ({count} path{'s' * (leaf.count != 1)})",
-        "count": count,
-        "end": end,
-        "shown": [[s.edges, written(s.product), written(s.total), signed(s.total)] for s in leaf.shown],
-    }
+    count = f"{leaf.count:,}" if leaf.count < 10**15 else "more than 10**15"
+    shown = [[s.edges, written(s.product), written(s.total), signed(s.total)] for s in leaf.shown]
+    return {"box": leaf.box, "count": count, "all": len(shown) == leaf.count, "total": written(leaf.total), "shown": shown}
 
 
 def _numbers(graph: Graph) -> dict[str, Any]:

@@ -71,7 +71,9 @@ def _description(run: Run) -> str:
     for k, norm in enumerate(last.norms):
         sentences.append(f"{_name(run, k)}: gradient norm from {first.norms[k]:.4g} to {norm:.4g}.")
         if last.dead and last.dead[k] is not None:
-            sentences.append(f"{last.dead[k]} of its {len(run.layers[k].neurons)} relu neurons are dead at the end.")
+            sentences.append(
+                f"{last.dead[k]} of its {len(run.layers[k].neurons)} relu neurons are dead at the end{_looked(run)}."
+            )
     return " ".join(sentences)
 
 
@@ -116,8 +118,13 @@ def _curves(run: Run, top: float) -> Part:
     if relu:
         dead = {k: [float(record.dead[k] or 0) for record in records] for k in relu}
         most = max(1.0, *(x for line in dead.values() for x in line))
-        parts += panel(2, f"Dead relu neurons of {_sizes(run, relu)}", dead, ticks(most, whole=True))
+        parts += panel(2, "Dead relu neurons" + (_looked(run) or f" of {_sizes(run, relu)}"), dead, ticks(most, whole=True))
     return parts, TALL + 44.0 + 56.0
+
+
+def _looked(run: Run) -> str:
+    """How many rows were looked at for dead neurons, if not all."""
+    return f" on {len(run.looked_at)} rows looked at" * run.is_sampled
 
 
 def _sizes(run: Run, relu: list[int]) -> str:

@@ -19,7 +19,8 @@ from micrograd.ops import FLOATS, Op
 RECORDS = 240  # steps kept: when there are more, every second one is dropped
 SHOTS = 16  # steps of which all weights are kept, likewise
 SAMPLE = 100  # weights of a layer whose spread is shown
-EXAMPLES = 32  # inputs on which activations are looked at
+EXAMPLES = 32  # inputs on which the spread of activations is looked at
+ROWS = 500  # inputs on which neurons are looked at for dead ones
 POINTS = 200  # inputs drawn over the decision boundary
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -47,8 +48,9 @@ def watch(model: Module, inputs: Any = None, labels: Any = None, every: int = 1)
     """Record how a model learns: call ``run.record(loss)`` after each ``loss.backward()``, and show ``run``.
 
     ``inputs`` are some rows of numbers, on which activations and dead relu neurons (V4, V5: not active on any row) are
-    watched; for rows of two numbers the decision boundary is drawn, with the rows and their ``labels`` on it.  Only every
-    ``every``-th call records, and a long run keeps every second, fourth, ... record.  Samples are drawn with a fixed seed.
+    watched.  Up to 500 rows are all looked at for dead neurons; of more, a sample of 500, and then the picture says "on 500
+    rows looked at".  For rows of two numbers the decision boundary is drawn, with the rows and their ``labels`` on it.  Only
+    every ``every``-th call records, and a long run keeps every second, fourth, ... record.  Samples have a fixed seed.
 
     An MLP or a Layer is watched layer by layer, any other Module as one, without inputs.  TypeError for anything else,
     ValueError for inputs or labels that do not fit.
@@ -90,6 +92,8 @@ class Run:
         self._sampled = [_sample(rng, group, SAMPLE) for group in self.groups]
         self.points = _sample(rng, list(zip(rows, numbers, strict=True)), POINTS)
         self._examples = [row for row, _ in _sample(rng, self.points, EXAMPLES)]
+        self.looked_at = _sample(rng, rows, ROWS)
+        self.is_sampled = len(rows) > ROWS  # then a neuron may be dead only on the rows looked at
         self._functions = [[_function(neuron) for neuron in layer.neurons] for layer in self.layers]
 
     # ------------------------------------------------------------------------------------------------------ recording
@@ -126,8 +130,21 @@ class Run:
             tuple([_quantiles([p.data for p in group]) for group in self._sampled]),
             tuple([_quantiles([p.grad for p in group]) for group in self._sampled]),
             tuple([_quantiles([x for layer in numbers for x in layer]) for numbers in outputs if numbers]),
-            tuple([_dead(layer, numbers) for layer, numbers in zip(self.layers, outputs, strict=True) if numbers]),
+            self._dead(weights),
         )
+
+    def _dead(self, weights: Weights) -> tuple[int | None, ...]:
+        """For each layer, how many relu neurons are 0 on all rows looked at; None where there is no relu."""
+        if not self.looked_at:
+            return ()
+        relus = [[k for k, n in enumerate(layer.neurons) if n.nonlin and n.activation is ops.relu] for layer in self.layers]
+        silent = [set(neurons) for neurons in relus]
+        for row in self.looked_at:
+            if not any(silent):
+                break
+            for neurons, numbers in zip(silent, self._outputs(weights, row), strict=True):
+                neurons.difference_update([k for k in neurons if numbers[k] != 0.0])
+        return tuple([len(left) if neurons else None for left, neurons in zip(silent, relus, strict=True)])
 
     def _keep(self, step: int, weights: Weights) -> None:
         """Keep the weights of the first and the last step, and of some in between."""
@@ -197,7 +214,7 @@ class Run:
         if not self.records:
             return "Run(nothing recorded)"
         first, last = self.records[0], self.records[-1]
-        return f"Run({self._calls:,} steps, loss {first.loss:.4g} to {last.loss:.4g})"
+        return f"Run({last.step + 1:,} step{'s' * (last.step > 0)}, loss {first.loss:.4g} to {last.loss:.4g})"
 
 
 # -------------------------------------------------------------------------------------------------------------- the parts
@@ -232,7 +249,12 @@ def _rows(layers: list[Layer], model: Module, inputs: Any) -> list[list[float]]:
 def _labels(rows: list[list[float]], labels: Any) -> Sequence[float | None]:
     if labels is None:
         return [None] * len(rows)
-    numbers = [float(label) for label in labels]
+    try:
+        numbers = [float(label) for label in labels]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"watch(): labels are numbers, one for each row of inputs, such as [-1, 1], got {labels!r}"
+        ) from None
     if len(numbers) != len(rows):
         raise ValueError(f"watch() takes one label for each row of inputs, got {len(numbers)} labels for {len(rows)} rows")
     return numbers
@@ -261,11 +283,3 @@ def _quantiles(numbers: Iterable[float]) -> Quantiles:
     if not finite:
         return (math.nan,) * len(LEVELS)
     return tuple([finite[int(level * (len(finite) - 1) + 0.5)] for level in LEVELS])
-
-
-def _dead(layer: Layer, outputs: list[list[float]]) -> int | None:
-    """How many relu neurons of a layer are 0 on all rows."""
-    relus = [k for k, neuron in enumerate(layer.neurons) if neuron.nonlin and neuron.activation is ops.relu]
-    if not relus:
-        return None
-    return sum(all(row[k] == 0.0 for row in outputs) for k in relus)

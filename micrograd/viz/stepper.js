@@ -111,6 +111,7 @@
 
   var now = boxes.map(function (box, i) { return { data: data.boxes[i][2], grad: data.boxes[i][3] }; });
   var current = 0;
+  var told = 0;
 
   function described(i) {
     var box = data.boxes[i];
@@ -119,6 +120,7 @@
   }
 
   function tell(i) {
+    told = i;
     by("details").textContent = described(i);
   }
 
@@ -171,7 +173,7 @@
     edges.forEach(function (edge, i) { edge.classList.toggle("lit", litEdges.indexOf(i) >= 0); });
     reveal((changed === null ? litBoxes : [changed]).map(function (i) { return boxes[i]; }).concat(litEdges.map(function (i) { return edges[i]; })));
     if (stage.querySelector(":hover, :focus")) {
-      tell(current);
+      tell(told);
     }
   }
 
@@ -191,6 +193,29 @@
     by("slider").setAttribute("aria-valuetext", parts.join(""));
   }
 
+  /* The box of a step: a step of the backward pass has its edge instead. */
+  function changing(s) {
+    return s[0] === 3 ? data.edges[s[1]][0] : s[1];
+  }
+
+  function derivative(of, by) {
+    return data.boxes[of][5] + "/" + data.boxes[by][5];
+  }
+
+  function local(edge) {
+    return derivative(edge[1], edge[0]);
+  }
+
+  /* The line of a step: in the backward pass, the term that an edge passes on. */
+  function line(s) {
+    if (s[0] !== 3) {
+      return [s[4]];
+    }
+    var edge = data.edges[s[1]];
+    var begin = derivative(data.root, edge[0]) + " += " + derivative(data.root, edge[1]) + " * ";
+    return [begin, local(edge), " = " + data.boxes[edge[1]][6] + " * ", edge[2], " = " + s[4]];
+  }
+
   /* Every number as it stands after step k, replayed from the start. */
   function replay(k) {
     var backward = data.steps[k][0] >= 2;
@@ -201,7 +226,7 @@
     });
     data.steps.slice(0, k + 1).forEach(function (s) {
       if (s[0]) {
-        number(s[1], s[0] === 1 ? "data" : "grad", s[5], s[6]);
+        number(changing(s), s[0] === 1 ? "data" : "grad", s[2], s[3] || data.boxes[changing(s)][s[0] === 1 ? 2 : 3]);
       }
     });
   }
@@ -217,11 +242,10 @@
   function showStep(k) {
     var s = data.steps[k];
     replay(k);
-    var edge = data.edges[s[2][0]];
-    var parts = s[0] === 3 ? [s[3][0], edge[2], s[3][1], edge[3], s[3][2]] : s[3];
-    say(PHASES[s[0]] + count(k), parts, s[4]);
-    var leaves = data.boxes.map(function (box, i) { return i; }).filter(function (i) { return data.boxes[i][4]; });
-    light(s[0] ? s[1] : null, s[0] === 1 ? "data" : "grad", s[2], s[0] ? [s[1]] : leaves);
+    var i = changing(s);
+    say(PHASES[s[0]] + count(k), line(s), data.notes[s[5]]);
+    var leaves = data.boxes.map(function (box, j) { return j; }).filter(function (j) { return data.boxes[j][4]; });
+    light(s[0] ? i : null, s[0] === 1 ? "data" : "grad", s[0] === 3 ? [s[1]] : s[6], s[0] ? [i] : leaves);
   }
 
   function shortened(words) {
@@ -232,16 +256,28 @@
     return number.charAt(0) === "-" ? " - " + number.slice(1) : " + " + number;
   }
 
+  /* What the paths add up to. */
+  function ending() {
+    var total = derivative(data.root, path.box) + " = " + path.total + ".";
+    if (path.count === "1") {
+      return "The only path: " + total;
+    }
+    if (path.all) {
+      return "All " + path.count + " paths add up to the gradient: " + total;
+    }
+    return "The " + path.shown.length + " largest of " + path.count + " paths are played; all of them add up to " + total;
+  }
+
   function showPath(k) {
     var last = data.steps.length - 1;
     replay(last);
     var one = path.shown[k];
     var via = one[0].map(function (e) { return data.edges[e]; });
-    var names = shortened(via.map(function (e) { return e[2]; })).join(" * ");
-    var numbers = shortened(via.map(function (e) { return e[3]; })).join(" * ");
-    var text = via.length ? names + " = " + numbers + (via.length > 1 ? " = " + one[1] : "") : path.name + " = 1";
+    var names = shortened(via.map(local)).join(" * ");
+    var numbers = shortened(via.map(function (e) { return e[2]; })).join(" * ");
+    var text = via.length ? names + " = " + numbers + (via.length > 1 ? " = " + one[1] : "") : derivative(data.root, path.box) + " = 1";
     var sum = k ? "Sum so far: " + path.shown[k - 1][2] + plus(one[1]) + " = " + one[2] + ". " : "";
-    say("Path " + (k + 1) + " of " + path.count + ", largest first", [text], sum + (k === path.shown.length - 1 ? path.end : ""));
+    say("Path " + (k + 1) + " of " + path.count + ", largest first", [text], sum + (k === path.shown.length - 1 ? ending() : ""));
     number(path.box, "grad", one[3], one[2]);
     light(path.box, "grad", one[0], [path.box]);
   }
@@ -336,7 +372,7 @@
   by("leaf").addEventListener("change", function (event) { choose(data.paths[event.target.selectedIndex]); });
   data.paths.forEach(function (leaf) {
     var option = document.createElement("option");
-    option.textContent = leaf.title;
+    option.textContent = data.boxes[leaf.box][0] + " (" + leaf.count + (leaf.count === "1" ? " path)" : " paths)");
     by("leaf").appendChild(option);
   });
 

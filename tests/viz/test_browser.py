@@ -246,6 +246,14 @@ def test_boxes_are_read_by_pointer_and_by_keyboard(open_page: Open) -> None:
     assert page.locator(".box:focus").get_attribute("aria-label") == "b, input, data -3.0, gradient -4.0"
 
 
+def test_the_box_pointed_at_stays_the_one_told_of_after_a_step(open_page: Open) -> None:
+    page = open_page(draw(lecture()[0]).html, reduced_motion="reduce")
+    page.locator('.box[aria-label^="e,"]').hover()
+    assert str(page.locator("#details").text_content()).startswith("e, *, data not computed yet")
+    page.keyboard.press("ArrowRight")
+    assert str(page.locator("#details").text_content()) == "e, *, data -6.0, gradient none yet"
+
+
 def scale_and_place(page: Any) -> tuple[float, float]:
     box = page.locator(".box").first.bounding_box()
     return box["width"], box["x"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from test_steps import lecture, random_graph
 
-from micrograd import MLP, Value, draw
+from micrograd import MLP, Value, draw, losses, topological_order
 from micrograd.viz.html import Stepper, page
 
 HOSTILE = [
@@ -74,6 +74,16 @@ def test_a_graph_of_200_nodes_is_a_page_under_300_kilobytes() -> None:
     picture = draw(random_graph(0, 200), level="value")
     assert 198 <= len(picture.graph.boxes) <= 202
     assert len(picture.html.encode()) < 300_000
+
+
+@pytest.mark.parametrize(("nin", "sizes"), [(3, [10, 8, 1]), (4, [11, 9, 1])])
+def test_a_network_of_about_200_nodes_is_a_page_under_300_kilobytes(nin: int, sizes: list[int]) -> None:
+    """Also with each dot product drawn as the sums and products that it is made of, which are half as many boxes again."""
+    loss = losses.mse([MLP(nin, sizes, seed=1)([0.5, -0.25, 0.75, 1.0][:nin])], [1.0])
+    assert 170 < len(topological_order(loss)) < 230
+    picture = draw(loss, level="value", expand=True)
+    assert len(picture.html.encode()) < 300_000
+    assert len(picture.steps()._repr_html_().encode()) < 320_000
 
 
 def test_the_same_graph_gives_the_same_page() -> None:
@@ -169,3 +179,10 @@ def test_without_ipython_it_prints_itself(monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_stepper_has_the_steps_as_data() -> None:
     assert draw(lecture()[0]).steps().steps[-1].text == "dL/db += dL/de * de/db = -2 * 2 = -4"
     assert isinstance(draw(lecture()[0]).steps(), Stepper)
+
+
+def test_a_count_of_paths_beyond_10_to_the_15_is_said_in_words() -> None:
+    y = Value(1.0, label="x")
+    for _ in range(60):
+        y = y + y
+    assert data_of(draw(y, level="value").html)["paths"][0]["count"] == "more than 10**15"

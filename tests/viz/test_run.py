@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from micrograd import MLP, Layer, Module, Neuron, Value, losses, viz
-from micrograd.viz.run import EXAMPLES, POINTS, RECORDS, SAMPLE, SHOTS, Run
+from micrograd.viz.run import EXAMPLES, POINTS, RECORDS, ROWS, SAMPLE, SHOTS, Run
 
 
 def blobs(count: int, seed: int = 0) -> tuple[list[list[float]], list[int]]:
@@ -92,6 +92,37 @@ def test_a_relu_neuron_is_dead_where_no_input_makes_it_active():
     run = viz.watch(model, inputs=[[0.0, 1.0], [1.0, 0.0]])
     run.record(0.0)
     assert run.records[0].dead == (2, None)
+
+
+def neuron_active_only_on_the_last(rows):
+    model = Layer(2, 1)
+    (neuron,) = model.neurons
+    neuron.w[0].data, neuron.w[1].data, neuron.b.data = 1.0, 0.0, -98.5
+    run = viz.watch(model, inputs=rows)
+    run.record(0.0)
+    return run
+
+
+def test_a_neuron_that_is_active_on_one_row_of_many_is_not_dead():
+    run = neuron_active_only_on_the_last([[i, 0] for i in range(100)])
+    assert run.records[0].dead == (0,)
+    assert "looked at" not in run.svg
+
+
+def test_of_very_many_rows_a_sample_is_looked_at_and_the_picture_says_so():
+    run = neuron_active_only_on_the_last([[i % 2, 0] for i in range(ROWS + 1)])
+    assert (run.records[0].dead, len(run.looked_at)) == ((1,), ROWS)
+    assert "Dead relu neurons on 500 rows looked at" in run.svg
+    assert "1 of its 1 relu neurons are dead at the end on 500 rows looked at." in run.svg
+
+
+def test_the_repr_counts_the_steps_up_to_the_loss_that_it_shows():
+    run = viz.watch(Line(), every=3)
+    run.record(5.0)
+    assert repr(run) == "Run(1 step, loss 5 to 5)"
+    for loss in (4.0, 3.0, 2.0, 1.0):
+        run.record(loss)
+    assert repr(run) == "Run(4 steps, loss 5 to 2)"
 
 
 def test_layers_without_relu_have_no_dead_neurons():
@@ -179,6 +210,8 @@ def test_other_modules_are_watched_as_one():
         ((MLP(2, [1]), [1.0, 2.0]), TypeError, "inputs are rows of numbers"),
         ((MLP(2, [1]), [[1.0, 2.0]], [1, 2]), ValueError, "got 2 labels for 1 rows"),
         ((MLP(2, [1]), None, None, 0), ValueError, "every is a whole number of at least 1, got 0"),
+        ((MLP(2, [1]), [[1.0, 2.0]], ["a"]), TypeError, r"labels are numbers, one for each row .* got \['a'\]"),
+        ((MLP(2, [1]), [[1.0, 2.0]], 1), TypeError, "labels are numbers, one for each row"),
         ((MLP(2, [1]), None, [1]), ValueError, "labels belong to inputs"),
     ],
 )

@@ -132,6 +132,7 @@ def test_a_real_signal_ends_a_process_with_130_and_leaves_the_files(folder):
         f"""
 import os, signal
 os.chdir({str(folder)!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would inherit "ignore"
 from micrograd.__main__ import main
 from micrograd.data import read_csv
 from micrograd.training import Settings, Training

@@ -64,6 +64,7 @@ BAD = {
     "long row": ("a,b,c\n1,2,x,\n", "line 2: expected 3 cells, as in the line of names, got 4"),
     "duplicate names": ("a,a,b\n1,2,x\n", "line 1: two columns are named 'a'"),
     "nameless column": (",a,b\n0,1,x\n", "line 1: column 1 has no name"),
+    "no line of names, whole numbers": ("1,2\n3,4\n", "line 1 must name the columns, but holds only numbers"),
     "no line of names": ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "line 1 must name the columns, but holds the number 5.1"),
     "one column": ("a\n1\n", "line 1: expected two columns or more, separated by commas, got only 'a'"),
     "semicolons": (

@@ -165,6 +165,8 @@ def _header(first: tuple[int, list[str]] | None) -> list[str]:
             (f": save the file with commas in place of {word}" for sign, word in _SEPARATORS if sign in names[0]), ""
         )
         raise DataError(f"line {line}: expected two columns or more, separated by commas, got only {names[0]!r}{seen}")
+    if all(name.lstrip("+-").isdecimal() for name in names):  # some names may be numbers, as of pixels, but not all
+        raise DataError(f"line {line} must name the columns, but holds only numbers: add a line of names above it")
     return names
 
 

@@ -40,3 +40,11 @@ def test_a_row_that_is_in_no_name_and_in_no_notebook_would_be_noticed(tmp_path: 
     notebook.write_text(json.dumps({"cells": [{"source": ["# S2\n", "*Covers: S1, V3 (S, V).*"]}]}), encoding="utf-8")
     file.write_text("def test_s1_and_v3_hold() -> None: ...\n# def test_s2_too\n", encoding="utf-8")
     assert rows_covered_by(notebook) == rows_tested_in(file) == {"S1", "V3"}
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_a_teaching_notebook_typesets_its_formulas_and_uses_the_library_beside_them(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = {kind: "".join("".join(c["source"]) for c in cells if c["cell_type"] == kind) for kind in ("markdown", "code")}
+    assert re.search(r"\$[^$]*[=\\][^$]*\$", texts["markdown"]), "no formula for MathJax"
+    assert re.search(r"^from micrograd", texts["code"], re.MULTILINE)

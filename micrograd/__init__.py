@@ -73,7 +73,7 @@ _LAZY = {
     "micrograd.viz": ("draw", "draw_dot"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_ROOMS = ("chain", "check", "functional", "losses", "nn", "optim", "trees", "viz")
+_ROOMS = ("chain", "check", "compile", "functional", "losses", "nn", "optim", "trees", "viz")
 
 __all__ = [  # without abs, pow and sum, so that a star import leaves Python's own alone
     "acos",

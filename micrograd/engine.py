@@ -428,6 +428,9 @@ class Value:
     @staticmethod
     def _record(op: Op, operands: tuple[Any, ...]) -> Any:
         """A node for an operation on Values and numbers: what Op.__call__ finds when an operand is a Value."""
+        for kind in set(map(type, operands)):
+            if kind is not Value and issubclass(kind, Value) and kind._record is not Value._record:  # a traced Value
+                return kind._record(op, operands)
         parents = tuple([o if o.__class__ is Value else _operand_of(op, o) for o in operands])
         value, derivatives = op.rule(FLOATS, *[p.data for p in parents])
         if op.vector:
@@ -578,6 +581,8 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     >>> where(x > 0, x.log(), 0.0)
     Value(data=0.0, grad=0.0)
     """
+    if hasattr(condition, "_select"):  # a comparison of traced Values: both sides are recorded
+        return condition._select(a, b)
     chosen = a if condition else b
     if not isinstance(chosen, Value) and (isinstance(a, Value) or isinstance(b, Value)):
         chosen = _operand_of(ops.where, chosen)
@@ -594,6 +599,8 @@ def take(table: Sequence[Any], index: Any) -> Any:
     """
     if not hasattr(table, "__len__"):
         raise TypeError(f"take() takes a list of Values, got {type(table).__name__}: write take([a, b], index)")
+    if hasattr(index, "_pick"):  # a traced integer
+        return index._pick(table)
     if not hasattr(index, "__index__"):
         raise TypeError(f"take() takes an integer index, got {type(index).__name__}")
     position = operator.index(index)

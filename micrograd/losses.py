@@ -104,6 +104,8 @@ def _logistic_loss(z: Any, t: float) -> Any:
 def _negative_log_likelihood(logits: list[Any] | None, y: Any) -> Any:
     if logits is None or _items(y) is not None:
         raise ValueError("cross_entropy() takes one list of logits and one class, or a list of rows and a list of classes")
+    if hasattr(y, "_pick"):  # a traced integer, which may differ at each call
+        return -engine.take(ops.log_softmax(logits), y)
     if isinstance(y, bool) or not hasattr(y, "__index__"):
         raise TypeError(f"cross_entropy() takes a class as an integer, got {y!r}")
     index = operator.index(y)

@@ -1,0 +1,267 @@
+//@ vector: needs base
+// One hardware register of lanes; mg_vu is the same at any address.
+#if defined(__AVX512F__)
+#define MG_BYTES 64
+#elif defined(__AVX__)
+#define MG_BYTES 32
+#else
+#define MG_BYTES 16
+#endif
+#define MG_LANES ((int)(MG_BYTES / sizeof(real)))
+typedef real mg_v __attribute__((vector_size(MG_BYTES)));
+typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), may_alias));
+#define MG_LOAD(p) ((mg_v) * (const mg_vu *)(p))
+#define MG_STORE(p, v) (*(mg_vu *)(p) = (mg_vu)(v))
+#ifdef __clang__
+#define MG_APART static __attribute__((noinline, unused))
+#else  // copies for unit strides and constant arguments cost compile time and gain nothing; what should be in vectors is so already
+#define MG_APART \
+  static __attribute__((noipa, unused, optimize("no-version-loops-for-strides", "no-unswitch-loops", "no-tree-vectorize")))
+#endif
+
+//@ sum: needs base vector
+// Four vectors of partial sums; the lanes are then added in halves, always in the same order.
+MG_APART real mg_lanes_sum(mg_v v) {
+  real lanes[MG_LANES];
+  MG_STORE(lanes, v);
+  for (int width = MG_LANES / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+MG_APART real mg_sum(int n, const real *x) {
+  mg_v a = {0}, b = a, c = a, d = a;
+  int i = 0;
+  for (; i + 4 * MG_LANES <= n; i += 4 * MG_LANES) {
+    a += MG_LOAD(x + i);
+    b += MG_LOAD(x + i + MG_LANES);
+    c += MG_LOAD(x + i + 2 * MG_LANES);
+    d += MG_LOAD(x + i + 3 * MG_LANES);
+  }
+  for (; i + MG_LANES <= n; i += MG_LANES) a += MG_LOAD(x + i);
+  real sum = mg_lanes_sum((a + b) + (c + d));
+  for (; i < n; i++) sum += x[i];
+  return sum;
+}
+
+//@ dot: needs base vector sum
+MG_APART real mg_dot(int n, const real *a, long sa, const real *b, long sb) {
+  int i = 0;
+  real sum = 0;
+  if (sa == 1 && sb == 1) {
+    mg_v p = {0}, q = p, r = p, s = p;
+    for (; i + 4 * MG_LANES <= n; i += 4 * MG_LANES) {
+      p += MG_LOAD(a + i) * MG_LOAD(b + i);
+      q += MG_LOAD(a + i + MG_LANES) * MG_LOAD(b + i + MG_LANES);
+      r += MG_LOAD(a + i + 2 * MG_LANES) * MG_LOAD(b + i + 2 * MG_LANES);
+      s += MG_LOAD(a + i + 3 * MG_LANES) * MG_LOAD(b + i + 3 * MG_LANES);
+    }
+    for (; i + MG_LANES <= n; i += MG_LANES) p += MG_LOAD(a + i) * MG_LOAD(b + i);
+    sum = mg_lanes_sum((p + q) + (r + s));
+  } else {
+    real p = 0, q = 0, r = 0;
+    for (; i + 4 <= n; i += 4) {
+      sum += a[i * sa] * b[i * sb];
+      p += a[(i + 1) * sa] * b[(i + 1) * sb];
+      q += a[(i + 2) * sa] * b[(i + 2) * sb];
+      r += a[(i + 3) * sa] * b[(i + 3) * sb];
+    }
+    sum = (sum + p) + (q + r);
+  }
+  for (; i < n; i++) sum += a[i * sa] * b[i * sb];
+  return sum;
+}
+
+//@ mg: needs base vector sum dot
+// C[r cr + s cs] (+)= sum over k of A[r ar + k ak] B[s bs + k bk], any strides.
+MG_APART void mg_mg(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bs, long bk, real *C, long cr,
+                    long cs, int acc) {
+  for (int r = 0; r < R; r++)
+    for (int s = 0; s < S; s++) {
+      real sum = mg_dot(K, A + r * ar, ak, B + s * bs, bk), *c = C + r * cr + s * cs;
+      *c = acc ? *c + sum : sum;
+    }
+}
+
+//@ tiles: needs base vector
+// A tile of C, a few rows by a few registers, stays in registers over the whole contraction (t outer, k inner). The last register of
+// a tile starts at column `last`: where the width is no multiple of the lanes it overlaps its neighbour, and both store the same
+// numbers. Registers are named, not indexed: the compiler takes half the time.
+typedef struct {
+  int T, K, acc;
+  long ar, at, ak, bt, bk, cr;
+} mg_shape;
+#define MG_VECS2(f, r) f(r, 0, 0) f(r, 1, last)
+#define MG_VECS3(f, r) f(r, 0, 0) f(r, 1, middle) f(r, 2, last)
+#define MG_VECS6(f, r) \
+  f(r, 0, 0) f(r, 1, MG_LANES) f(r, 2, 2 * MG_LANES) f(r, 3, 3 * MG_LANES) f(r, 4, 4 * MG_LANES) f(r, 5, last)
+#define MG_ROWS1(each, f) each(f, 0)
+#define MG_ROWS3(each, f) each(f, 0) each(f, 1) each(f, 2)
+#define MG_ROWS4(each, f) each(f, 0) each(f, 1) each(f, 2) each(f, 3)
+#define MG_CLEAR(r, v, at) mg_v c##r##v = {0};
+#define MG_FETCH(r, v, at) mg_v x##v = MG_LOAD(b + at);
+#define MG_MADD(r, v, at) c##r##v += a[r * ar] * x##v;
+#define MG_ADD(r, v, at) c##r##v += MG_LOAD(C + r * cr + at);
+#define MG_KEEP(r, v, at) MG_STORE(C + r * cr + at, c##r##v);
+#define MG_TILE(rows, vecs) \
+  MG_APART void mg_tile_##rows##_##vecs(const mg_shape *m, const real *A, const real *B, long last, real *C, int tiles) { \
+    const long ar = m->ar, ak = m->ak, bk = m->bk, cr = m->cr; \
+    const long middle = last < MG_LANES ? last : MG_LANES; \
+    const int T = m->T, K = m->K; \
+    for (; tiles > 0; tiles--, A += rows * ar, C += rows * cr) { \
+      MG_ROWS##rows(MG_VECS##vecs, MG_CLEAR) \
+      for (int t = 0; t < T; t++) { \
+        const real *a = A + t * m->at, *b = B + t * m->bt; \
+        for (int k = 0; k < K; k++, a += ak, b += bk) { \
+          MG_VECS##vecs(MG_FETCH, 0) \
+          MG_ROWS##rows(MG_VECS##vecs, MG_MADD) \
+        } \
+      } \
+      if (m->acc) { \
+        MG_ROWS##rows(MG_VECS##vecs, MG_ADD) \
+      } \
+      MG_ROWS##rows(MG_VECS##vecs, MG_KEEP) \
+    } \
+    (void)middle; \
+  }
+MG_TILE(4, 3)
+MG_TILE(4, 2)
+MG_TILE(3, 3)
+MG_TILE(3, 2)
+MG_TILE(1, 6)
+MG_TILE(1, 3)
+MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real *A, const real *B, real *C) {
+  for (int s = 0, vecs, left = (S + MG_LANES - 1) / MG_LANES; left > 0; left -= vecs, s += vecs * MG_LANES) {
+    vecs = left == 4 ? 2 : left < 3 ? left : 3;  // a register is alone only where the whole width fits it
+    if (rows == 1 && left > 5 && left != 7) vecs = 6;
+    const long last = left > vecs ? (vecs - 1) * MG_LANES : S - s - MG_LANES;
+    if (rows == 1 && vecs == 6) mg_tile_1_6(m, A, B + s, last, C + s, tiles);
+    else if (rows == 1) mg_tile_1_3(m, A, B + s, last, C + s, tiles);
+    else if (rows == 3 && vecs == 3) mg_tile_3_3(m, A, B + s, last, C + s, tiles);
+    else if (rows == 3) mg_tile_3_2(m, A, B + s, last, C + s, tiles);
+    else if (vecs == 3) mg_tile_4_3(m, A, B + s, last, C + s, tiles);
+    else mg_tile_4_2(m, A, B + s, last, C + s, tiles);
+  }
+}
+MG_APART void mg_tiles(int R, int S, const mg_shape *m, const real *A, const real *B, real *C) {  // S >= MG_LANES
+  static const int threes[4] = {0, 3, 2, 1};  // R = 4 fours + 3 threes + ones, with ones only in 1, 2 and 5
+  const int three = R < 9 && R % 4 < 2 ? 0 : R == 2 ? 0 : threes[R % 4];
+  const int four = (R - 3 * three) / 4, ones = R - 3 * three - 4 * four;
+  const int each = m->T * m->K < 4 && S > 4 * MG_LANES ? 1 : four;  // a short contraction writes C in its own order
+  for (int i = 0; i < four; i += each, A += 4 * each * m->ar, C += 4 * each * m->cr) mg_rows(4, each, S, m, A, B, C);
+  if (three) mg_rows(3, three, S, m, A, B, C);
+  if (ones) mg_rows(1, ones, S, m, A + 3 * three * m->ar, B, C + 3 * three * m->cr);
+}
+
+//@ mm: needs base vector tiles
+// C[r cr + s] (+)= sum over k of A[r ar + k ak] B[k bk + s]. Where C is narrower than a register, B and C go through padded copies.
+#define MG_DEPTH 64
+MG_APART void mg_narrow(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc) {
+  real b[MG_DEPTH * MG_LANES] = {0}, c[4 * MG_LANES];
+  for (int k = 0; k < K || k == 0; k += MG_DEPTH) {
+    const int depth = K - k < MG_DEPTH ? K - k : MG_DEPTH;
+    for (int i = 0; i < depth; i++)
+      for (int s = 0; s < S; s++) b[i * MG_LANES + s] = B[(k + i) * bk + s];
+    const mg_shape m = {1, depth, 0, ar, 0, ak, 0, MG_LANES, MG_LANES};
+    for (int r = 0; r < R; r += 4) {
+      const int rows = R - r < 4 ? R - r : 4;
+      mg_tiles(rows, MG_LANES, &m, A + r * ar + k * ak, b, c);
+      for (int i = 0; i < rows; i++)
+        for (int s = 0; s < S; s++) {
+          real *p = C + (r + i) * cr + s;
+          *p = acc || k ? *p + c[i * MG_LANES + s] : c[i * MG_LANES + s];
+        }
+    }
+  }
+}
+MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc) {
+  const mg_shape m = {1, K, acc, ar, 0, ak, 0, bk, cr};
+  if (S < MG_LANES) mg_narrow(R, S, K, A, ar, ak, B, bk, C, cr, acc);
+  else mg_tiles(R, S, &m, A, B, C);
+}
+
+//@ mt: needs base vector sum dot tiles mm
+// C[r cr + s cs] (+)= sum over t, k of A[r ar + t at + k] B[s br + t bt + k]. Panels of B are transposed into a buffer on the stack
+// and go through the tiles; where C is too narrow for that, its elements are dot products.
+#if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2
+#define MG_ZIP_LOW 0, 2
+#define MG_ZIP_HIGH 1, 3
+#elif MG_BYTES / (MG_FLOAT ? 4 : 8) == 4
+#define MG_ZIP_LOW 0, 4, 1, 5
+#define MG_ZIP_HIGH 2, 6, 3, 7
+#elif MG_BYTES / (MG_FLOAT ? 4 : 8) == 8
+#define MG_ZIP_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define MG_ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define MG_ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define MG_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+#ifdef __clang__
+#define MG_ZIP(a, b, order) __builtin_shufflevector(a, b, order)
+#else
+typedef mg_int mg_vi __attribute__((vector_size(MG_BYTES)));
+#define MG_ZIP(a, b, order) __builtin_shuffle(a, b, (mg_vi){order})
+#endif
+#define MG_PANEL (3 * MG_LANES)
+MG_APART void mg_flip(const real *B, long br, real *out, long to) {  // one square of MG_LANES by MG_LANES
+  mg_v v[MG_LANES], w[MG_LANES];
+#pragma GCC unroll 16
+  for (int i = 0; i < MG_LANES; i++) v[i] = MG_LOAD(B + i * br);
+#pragma GCC unroll 4
+  for (int size = 1; size < MG_LANES; size *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < MG_LANES / 2; i++) {
+      w[2 * i] = MG_ZIP(v[i], v[i + MG_LANES / 2], MG_ZIP_LOW);
+      w[2 * i + 1] = MG_ZIP(v[i], v[i + MG_LANES / 2], MG_ZIP_HIGH);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MG_LANES; i++) v[i] = w[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MG_LANES; i++) MG_STORE(out + i * to, v[i]);
+}
+MG_APART void mg_transpose(int S, int K, const real *B, long br, real *out, long to) {  // out[k to + s] = B[s br + k]
+  for (int s = 0; s < S; s += MG_LANES) {
+    int i = s + MG_LANES <= S ? s : S - MG_LANES;
+    if (K < MG_LANES)
+      for (int k = 0; k < K; k++)
+        for (int j = i; j < i + MG_LANES; j++) out[k * to + j] = B[j * br + k];
+    else
+      for (int k = 0; k < K; k += MG_LANES) {
+        int l = k + MG_LANES <= K ? k : K - MG_LANES;
+        mg_flip(B + i * br + l, br, out + l * to + i, to);
+      }
+  }
+}
+MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, long br, int T, long at, long bt, real *C,
+                    long cr, long cs, int acc) {
+  if (cs != 1 && cr == 1) {
+    const real *P = A;
+    long p = ar, q = at;
+    int n = R;
+    A = B, B = P, ar = br, br = p, at = bt, bt = q, R = S, S = n, cr = cs, cs = 1;
+  }
+  if (cs != 1 || S < MG_LANES || (R < 3 && K >= MG_DEPTH)) {
+    for (int r = 0; r < R; r++)
+      for (int s = 0; s < S; s++) {
+        real sum = 0, *c = C + r * cr + s * cs;
+        for (int t = 0; t < T; t++) sum += mg_dot(K, A + r * ar + t * at, 1, B + s * br + t * bt, 1);
+        *c = acc ? *c + sum : sum;
+      }
+    return;
+  }
+  real panel[MG_DEPTH * MG_PANEL] __attribute__((aligned(MG_BYTES)));
+  const int deep = K < MG_DEPTH ? (K > 0 ? MG_DEPTH / K : 1) : 1;  // how many t share a panel
+  for (int s = 0; s < S;) {
+    int n = S - s <= MG_PANEL ? S - s : S - s < MG_PANEL + MG_LANES ? 2 * MG_LANES : MG_PANEL;
+    int add = acc;
+    for (int t = 0; t < T; t += deep)
+      for (int k = 0; k < K || (k == 0 && t == 0); k += MG_DEPTH) {
+        int d = K - k < MG_DEPTH ? K - k : MG_DEPTH, e = T - t < deep ? T - t : deep;
+        for (int i = 0; i < e; i++) mg_transpose(n, d, B + s * br + (t + i) * bt + k, br, panel + i * d * MG_PANEL, MG_PANEL);
+        mg_shape m = {e, d, add, ar, at, 1, d * MG_PANEL, MG_PANEL, cr};
+        mg_tiles(R, n, &m, A + t * at + k, panel, C + s);
+        add = 1;
+      }
+    s += n;
+  }
+}

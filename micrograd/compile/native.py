@@ -1,0 +1,647 @@
+"""The native backend: a vector program as one C file, compiled and loaded.
+
+Numbers that all examples share lie in ``w``, those of each example in ``v``, ``L`` examples side by side, so that either the
+members of a group or the examples of a batch fill the lanes of a vector.  Matrix products are calls of kernels; the rest
+are plain loops for the compiler to vectorise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.resources
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from micrograd.compile import toolchain
+from micrograd.compile.emit import Code, Dialect, Term, write
+from micrograd.compile.roll import LANES, Instruction, Map, Product, Rolled, Rows, Scatter, Take
+from micrograd.compile.tape import KINDS
+from micrograd.compile.views import Nest, nest, strides
+
+STATEMENTS = 60  # in a function: compilers slow down on long ones
+CACHE_BYTES = 1 << 18  # the numbers of the examples that are worked on together should stay in a core's own cache
+
+
+# ------------------------------------------------------------------------------------------------------------ dialect
+
+_C = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "neg": "(-{})", "div": "({} / {})", "where": "({} ? {} : {})",
+      "&": "({} & {})", "|": "({} | {})", "maximum": "mg_larger({}, {})"}  # fmt: skip
+
+
+def _spell(function: str, args: Sequence[str]) -> str:
+    if function == "pow" and (exponent := re.fullmatch(r"MG\((-?[\d.e+-]+)\)", args[1])):
+        power = _power(args[0], float(exponent[1]))
+        if power is not None:
+            return power
+    if function in _C:
+        return _C[function].format(*args)
+    if function in ("<", "<=", ">", ">="):
+        return f"({args[0]} {function} {args[1]})"
+    return f"mg_{function}({', '.join(args)})"
+
+
+def _power(a: str, exponent: float) -> str | None:
+    """A power with a small whole or half exponent, without a logarithm."""
+    size = abs(exponent)
+    whole, half = divmod(size, 1.0)
+    if size > 4 or half not in (0.0, 0.5):
+        return None
+    factors = [a if half == 0.0 else f"mg_abs({a})"] * int(whole) + ["mg_root(%s)" % a] * (half == 0.5)
+    product = " * ".join(factors) or "MG(1.0)"
+    return f"({product})" if exponent >= 0 else f"(MG(1.0) / ({product}))"
+
+
+def _number(x: float) -> str:
+    if x != x:
+        return "MG_NAN"
+    if x in (float("inf"), -float("inf")):
+        return "MG_INFINITY" if x > 0 else "(-MG_INFINITY)"
+    return f"MG({x!r})"
+
+
+C = Dialect(_spell, _number)
+
+
+@functools.lru_cache(maxsize=4096)
+def template(kind: int, partials: tuple[int, ...]) -> tuple[list[Term], list[Any]]:
+    """The operands of a kind of instruction, and its value and local derivatives as code on them."""
+    code, what = Code(), KINDS[kind].key[0]
+    if what == "dot":
+        plus, minus, single, negative, _ = KINDS[kind].shape
+        x = [code.operand(str(i)) for i in range(2 * (plus + minus) + single + negative)]
+        n = 2 * (plus + minus)
+        value: Any = None
+        terms = [(x[i] * x[i + 1], i < 2 * plus) for i in range(0, n, 2)]
+        terms += [(x[i], i < n + single) for i in range(n, len(x))]
+        for term, positive in sorted(terms, key=lambda t: not t[1]):
+            value = (term if positive else -term) if value is None else (value + term if positive else value - term)
+        return x, [value]
+    op = KINDS[kind].op
+    assert op is not None
+    count = op.arity if op.arity is not None else partials[0]
+    x = [code.operand(str(i)) for i in range(count)]
+    value, derivatives = op.rule(code.xp, *x)
+    return x, [value, *(derivatives[j] for j in partials)] if op.arity is not None else [value]
+
+
+# -------------------------------------------------------------------------------------------------------------- writer
+
+
+class Writer:
+    """The C text of a program."""
+
+    def __init__(self, rolled: Rolled, real: str) -> None:
+        self.rolled, self.real = rolled, real
+        size = 8 if real == "double" else 4
+        self.lanes = 64 // size
+        while self.lanes < 64 and rolled.lanes * self.lanes * 2 * size <= CACHE_BYTES:
+            self.lanes *= 2
+        self.table: list[Any] = []
+        self.table_size = 0
+        self.parts: list[str] = []
+        self.needs: set[str] = {"base"}
+        self.leaves = [(base, base + space.size, k) for k, (space, base) in enumerate(rolled.spaces) if space.kind == "real" and not space.batched and space.size]
+        self.scratch = 0
+        self.copied: set[int] = set()  # spaces that some table reaches into: they are copied next to the other numbers
+        for _ in range(2):  # the first writing finds out which
+            self.parts, self.table, self.table_size = [], [], 0
+            self.text = self._program()
+
+    # ---------------------------------------------------------------------------------------------------- addresses
+
+    def at(self, addresses: Any, steps: tuple[int, ...], loops: Sequence[str] = "ijk") -> str:
+        """A number of a view with constant steps, within its loops."""
+        first = int(addresses.flat[0])
+        last = first + sum(step * (n - 1) for step, n in zip(steps, addresses.shape, strict=False))
+        terms = [v if s == 1 else f"{s} * {v}" for s, v in zip(steps, loops, strict=False) if s]
+        if first >= LANES:
+            where = " + ".join([str(first - LANES), *terms])
+            return f"v[({where}) * L + l]" if terms else f"v[{where} * L + l]"
+        base, offset = self._base(min(first, last), max(first, last), first)
+        return f"{base}[{' + '.join([str(offset), *terms])}]"
+
+    def _base(self, low: int, high: int, first: int) -> tuple[str, int]:
+        """The array that shared numbers lie in, and the first one's place there."""
+        start, end = self.rolled.sums
+        if start <= first < end:
+            return "s", first - start
+        for begin, stop, space in self.leaves:
+            if begin <= low < stop or begin <= high < stop:
+                if begin <= low and high < stop and space not in self.copied:
+                    return f"in[{space}]", first - begin
+                self._copy(low, high)
+        return "w", first
+
+    def _copy(self, low: int, high: int) -> None:
+        self.copied.update(space for begin, stop, space in self.leaves if begin <= high and low < stop)
+
+    def pointer(self, addresses: Any) -> str:
+        """A pointer to the first number of a view with constant steps."""
+        first, low, high = int(addresses.flat[0]), int(addresses.min()), int(addresses.max())
+        if first >= LANES:
+            return f"v + {first - LANES}L * L"
+        base, offset = self._base(low, high, first)
+        return f"{base} + {offset}"
+
+    def lookup(self, addresses: Any, index: str) -> str:
+        """A number of a view without constant steps: its place stands in a table."""
+        flat = np.asarray(addresses).ravel()
+        lanes = flat[0] >= LANES
+        start, end = self.rolled.sums
+        if not lanes:
+            self._copy(int(flat.min()), int(flat.max()))
+        name = "v" if lanes else "w"
+        if not lanes and start <= flat.min() and flat.max() < end:
+            name, flat = "s", flat - start
+        at = self.tabled(flat - LANES if lanes else flat)
+        return f"v[(long)t[{at} + {index}] * L + l]" if lanes else f"{name}[t[{at} + {index}]]"
+
+    def tabled(self, numbers: Any) -> int:
+        """The place in the table of these numbers."""
+        at = self.table_size
+        self.table.append(np.asarray(numbers, dtype=np.int32).ravel())
+        self.table_size += self.table[-1].size
+        return at
+
+    def view(self, addresses: Any, loops: Nest, number: int) -> str:
+        """A number of a view of a nest."""
+        steps = loops.steps[number]
+        if steps is not None:
+            return self.at(addresses.reshape(loops.lengths), steps)
+        return self.lookup(addresses, "i")
+
+    def constant(self, addresses: Any) -> str | None:
+        """The literal of a view that is one constant of the program."""
+        first = addresses.flat[0]
+        constants = self.rolled.constants
+        return _number(float(constants[first])) if first < len(constants) and (addresses == first).all() else None
+
+    # -------------------------------------------------------------------------------------------------- instructions
+
+    def statements(self, instruction: Instruction) -> str:
+        if isinstance(instruction, Map):
+            return self.map(instruction)
+        if isinstance(instruction, Product):
+            return self.product(instruction)
+        if isinstance(instruction, Rows):
+            return self.rows(instruction)
+        if isinstance(instruction, Take):
+            return self.take(instruction)
+        return self.scatter(instruction)
+
+    def loops(self, lengths: Sequence[int], body: str, lanes: bool, names: str = "ijk") -> str:
+        """Loops around a body; the innermost one has no dependences between its turns."""
+        heads = [f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip(names, lengths, strict=False)]
+        if lanes:
+            heads.append("for (int l = 0; l < L; l++)")
+        if not heads:
+            return f"{{ {body} }}"
+        return " ".join([*heads[:-1], "{"]) + f"\nMG_SIMD\n{heads[-1]} {{ {body} }}" + ("\n}" if len(heads) >= 1 else "")
+
+    def map(self, instruction: Map) -> str:
+        """One loop for a group of instructions of one kind, over its members or the examples."""
+        kind = KINDS[instruction.kind]
+        reduced = kind.key[0] == "dot" and bool(kind.shape[-1])
+        variadic = kind.op is not None and kind.op.arity is None
+        operands, results = template(instruction.kind, (len(instruction.ins),) if variadic else instruction.partials)
+        views = [*instruction.ins, *(out for out in instruction.outs if out is not None)]
+        loops = nest(views)
+        names: dict[Term, str] = {}
+        lines = []
+        for i, (term, view) in enumerate(zip(operands, instruction.ins, strict=True)):
+            literal = self.constant(view)
+            names[term] = literal if literal is not None else f"x{i}"
+            if literal is None:
+                lines.append(f"const real x{i} = {self.view(view, loops, i)};")
+        counter = iter(range(1 << 30))
+        code, values = write(results, names, C, lambda: f"t{next(counter)}")
+        self.need(code)
+        lines += [f"const {'int' if text[:1] == '(' and _is_test(text) else 'real'} {name} = {text};" for name, text in code]
+        lanes = any(view.flat[0] >= LANES for view in views)
+        number = len(instruction.ins)
+        if reduced:
+            return self._reduction(loops, self.view(instruction.outs[0], loops, number), " ".join(lines), values[0])
+        for out, value in zip(instruction.outs, values, strict=True):
+            if out is not None:
+                lines.append(f"{self.view(out, loops, number)} = {value};")
+                number += 1
+        return self.loops(loops.lengths, " ".join(lines), lanes)
+
+    def _reduction(self, loops: Nest, out: str, lines: str, value: str) -> str:
+        """Members that are sums over the examples."""
+        inner = f"real sum = 0;\nMG_SUM\nfor (int l = 0; l < count; l++) {{ {lines} sum += {value}; }}\n{out} += sum;"
+        heads = " ".join(f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijk", loops.lengths, strict=False))
+        return f"{heads} {{ {inner} }}"
+
+    def need(self, code: Sequence[tuple[str, str]]) -> None:
+        for _, text in code:
+            self.needs.update(re.findall(r"mg_(\w+)\(", text))
+
+    # ----------------------------------------------------------------------------------------------------- products
+
+    def product(self, p: Product) -> str:
+        a, b, c = p.a, p.b, p.c
+        lanes_a, lanes_b = a.flat[0] >= LANES, b.flat[0] >= LANES
+        if p.reduced:
+            return self._reduced_product(p, lanes_a, lanes_b)
+        if lanes_a and not lanes_b:
+            a, b, c, lanes_a, lanes_b = b, a, c.T, lanes_b, lanes_a
+        if lanes_a and lanes_b:
+            return self._lanes_product(a, b, c, p)
+        lines, (pa, ar, ak) = self._matrix(a, p.sign)
+        more, (pb, bs, bk) = self._matrix(b, 1)
+        out, (pc, cr, cs), after = self._target(c)
+        lines += more
+        r, s, k = a.shape[0], b.shape[0], a.shape[1]
+        add = int(p.add)
+        if lanes_b:
+            if bs == 1 and cs == 1:
+                call = self._call("mm", r, f"{s} * L", k, pa, ar, ak, pb, f"{bk} * L", pc, f"{cr} * L", add)
+            else:
+                call = f"for (int i = 0; i < {s}; i++) " + self._call(
+                    "mm", r, "L", k, pa, ar, ak, f"{pb} + {bs}L * i * L", f"{bk} * L", f"{pc} + {cs}L * i * L", f"{cr} * L", add)
+        elif (r == 1 or s == 1) and (ak == 1 or k == 1) and (bk == 1 or k == 1) and k > 1:
+            call = self._call("mt", r, s, k, pa, ar, pb, bs, 1, 0, 0, pc, cr, cs, add)
+        elif (bs == 1 or s == 1) and (cs == 1 or s == 1) and s > 1:
+            call = self._call("mm", r, s, k, pa, ar, ak, pb, bk, pc, cr, add)
+        elif (ar == 1 or r == 1) and (cr == 1 or r == 1) and r > 1:
+            call = self._call("mm", s, r, k, pb, bs, bk, pa, ak, pc, cs, add)
+        elif (ak == 1 or k == 1) and (bk == 1 or k == 1):
+            call = self._call("mt", r, s, k, pa, ar, pb, bs, 1, 0, 0, pc, cr, cs, add)
+        else:
+            call = self._call("mg", r, s, k, pa, ar, ak, pb, bs, bk, pc, cr, cs, add)
+        return "\n".join([*lines, *out, call, *after])
+
+    def _call(self, name: str, *args: Any) -> str:
+        self.needs.add(name)
+        return f"mg_{name}({', '.join(map(str, args))});"
+
+    def _matrix(self, m: Any, sign: int) -> tuple[list[str], tuple[str, int, int]]:
+        """A matrix as pointer and steps; one that does not lie so in memory is gathered first."""
+        steps = strides(m)
+        if steps is not None and sign > 0:
+            return [], (self.pointer(m), steps[0], steps[1])
+        rows, columns = m.shape
+        name = f"g{self.scratch}"
+        self.scratch += 1
+        lanes = m.flat[0] >= LANES
+        source = self.at(m, steps) if steps is not None else self.lookup(m, f"{columns} * i + j")
+        size = f"{m.size} * L" if lanes else str(m.size)
+        target = f"{name}[({columns} * i + j) * L + l]" if lanes else f"{name}[{columns} * i + j]"
+        body = self.loops((rows, columns), f"{target} = {'-' if sign < 0 else ''}{source};", bool(lanes))
+        return [f"real {name}[{size}];", body], (name, columns, 1)
+
+    def _target(self, c: Any) -> tuple[list[str], tuple[str, int, int], list[str]]:
+        """Where a product is put; a place without constant steps is copied out and in again."""
+        steps = strides(c)
+        if steps is not None:
+            return [], (self.pointer(c), steps[0], steps[1]), []
+        rows, columns = c.shape
+        name = f"g{self.scratch}"
+        self.scratch += 1
+        lanes = c.flat[0] >= LANES
+        place = self.lookup(c, f"{columns} * i + j")
+        scratch = f"{name}[({columns} * i + j) * L + l]" if lanes else f"{name}[{columns} * i + j]"
+        before = [f"real {name}[{c.size}{' * L' if lanes else ''}];", self.loops(c.shape, f"{scratch} = {place};", bool(lanes))]
+        after = [self.loops(c.shape, f"{place} = {scratch};", bool(lanes))]
+        return before, (name, columns, 1), after
+
+    def _lanes_product(self, a: Any, b: Any, c: Any, p: Product) -> str:
+        """A product of two matrices that each example has its own of."""
+        (la, (pa, ar, ak)), (lb, (pb, bs, bk)), (out, (pc, cr, cs), after) = self._matrix(a, p.sign), self._matrix(b, 1), self._target(c)
+        start = "o[l]" if p.add else "0"
+        body = (
+            f"for (int i = 0; i < {a.shape[0]}; i++) for (int j = 0; j < {b.shape[0]}; j++) {{\n"
+            f"real *const o = {pc} + ({cr}L * i + {cs}L * j) * L; real sum[L];\n"
+            f"for (int l = 0; l < L; l++) sum[l] = {start};\n"
+            f"for (int k = 0; k < {a.shape[1]}; k++) {{ const real *const x = {pa} + ({ar}L * i + {ak}L * k) * L, "
+            f"*const y = {pb} + ({bs}L * j + {bk}L * k) * L;\nMG_SIMD\nfor (int l = 0; l < L; l++) sum[l] += x[l] * y[l]; }}\n"
+            f"for (int l = 0; l < L; l++) o[l] = sum[l]; }}"
+        )
+        return "\n".join([*la, *lb, *out, body, *after])
+
+    def _reduced_product(self, p: Product, lanes_a: bool, lanes_b: bool) -> str:
+        a, b, c = p.a, p.b, p.c
+        la, (pa, ar, ak) = self._matrix(a, p.sign)
+        lb, (pb, bs, bk) = self._matrix(b, 1)
+        out, (pc, cr, cs), after = self._target(c)
+        if lanes_a and lanes_b:
+            call = self._call("mt", a.shape[0], b.shape[0], "count", pa, f"{ar} * L", pb, f"{bs} * L", a.shape[1], f"{ak} * L", f"{bk} * L", pc, cr, cs, 1)
+            return "\n".join([*la, *lb, *out, call, *after])
+        x = f"({pa})[({ar}L * i + {ak}L * k){' * L + l' if lanes_a else ''}]"
+        y = f"({pb})[({bs}L * j + {bk}L * k){' * L + l' if lanes_b else ''}]"
+        body = (
+            f"for (int i = 0; i < {a.shape[0]}; i++) for (int j = 0; j < {b.shape[0]}; j++) {{ real sum = 0;\n"
+            f"for (int k = 0; k < {a.shape[1]}; k++) {{\nMG_SUM\nfor (int l = 0; l < count; l++) sum += {x} * {y}; }}\n"
+            f"({pc})[{cr}L * i + {cs}L * j] += sum; }}"
+        )
+        return "\n".join([*la, *lb, *out, body, *after])
+
+    # --------------------------------------------------------------------------------------------------- rows, tables
+
+    def rows(self, rows: Rows) -> str:
+        """Dots, sums or largest numbers of a length, member by member."""
+        (count, length), c = rows.a.shape, rows.c
+        lanes = bool(rows.a.flat[0] >= LANES or (rows.b is not None and rows.b.flat[0] >= LANES))
+        out = self.at(c, s) if (s := strides(c)) is not None else self.lookup(c, "i")
+        x = self._row(rows.a)
+        product = x if rows.b is None else f"{x} * {self._row(rows.b)}"
+        sign = "-" if rows.sign < 0 else ""
+        if rows.reduced:
+            inner = f"MG_SUM\nfor (int l = 0; l < count; l++) sum += {product};" if lanes else f"sum += count * ({product});"
+            body = f"real sum = 0;\nfor (int k = 0; k < {length}; k++) {{\n{inner} }}\n{out} += {sign}sum;"
+            return f"for (int i = 0; i < {count}; i++) {{ {body} }}"
+        if rows.largest:
+            self.needs.add("larger")
+            first = self._row(rows.a, "0")
+            body, turn, end = f"real sum = {first};", f"sum = mg_larger(sum, {x});", "sum"
+        else:
+            body, turn, end = "real sum = 0;", f"sum += {product};", f"{out} {sign} + sum".replace("- +", "-") if rows.add else f"{sign}sum"
+        if lanes:
+            body = body.replace("real sum", "real sums[L]; MG_SIMD_INIT").split("MG_SIMD_INIT")[0]
+            start = "0" if not rows.largest else first
+            return (
+                f"for (int i = 0; i < {count}; i++) {{ real sums[L];\nfor (int l = 0; l < L; l++) sums[l] = {start};\n"
+                f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {turn.replace('sum', 'sums[l]')} }}\n"
+                f"for (int l = 0; l < L; l++) {out} = {end.replace('sum', 'sums[l]') if 'sum' in end else end}; }}"
+            )
+        simd = "" if rows.largest else "MG_SUM\n"
+        return f"for (int i = 0; i < {count}; i++) {{ {body}\n{simd}for (int k = 0; k < {length}; k++) {turn}\n{out} = {end}; }}"
+
+    def _row(self, m: Any, k: str = "k") -> str:
+        """The number k of row i of a matrix of addresses."""
+        steps = strides(m)
+        if steps is not None:
+            return self.at(m, steps, ("i", k))
+        columns = np.diff(m, axis=1)
+        if m.shape[1] > 1 and (columns == columns[0, 0]).all():
+            step, lanes = int(columns[0, 0]), m.flat[0] >= LANES
+            if not lanes:
+                self._copy(int(m.min()), int(m.max()))
+            at = self.tabled(m[:, 0] - (LANES if lanes else 0))
+            place = f"(t[{at} + i] + {step}L * {k})"
+            return f"v[{place} * L + l]" if lanes else self._sums_or("w", m, place)
+        return self.lookup(m, f"{m.shape[1]} * i + {k}")
+
+    def _sums_or(self, name: str, m: Any, place: str) -> str:
+        start, end = self.rolled.sums
+        return f"s[{place} - {start}]" if start <= m.min() and m.max() < end else f"{name}[{place}]"
+
+    def _index(self, addresses: Any, index: str) -> str:
+        """An integer that the caller gave."""
+        flat = np.asarray(addresses).ravel()
+        for k, (space, base) in enumerate(self.rolled.spaces):
+            if space.kind == "index" and base <= flat[0] < base + space.size:
+                steps = strides(flat)
+                place = f"{flat[0] - base} + {steps[0]} * ({index})" if steps is not None else f"t[{self.tabled(flat - base)} + {index}]"
+                return f"ix[{k}][{space.size} * MG_EXAMPLE + {place}]" if space.batched else f"ix[{k}][{place}]"
+        raise AssertionError("an index from nowhere")
+
+    def take(self, take: Take) -> str:
+        count = take.table.shape[1]
+        lanes = bool(take.out.flat[0] >= LANES)
+        index = self._index(take.index, "i")
+        out = self.at(take.out, s) if (s := strides(take.out)) is not None else self.lookup(take.out, "i")
+        entry = self._row(take.table, "pick")
+        body = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0; {out} = {entry};"
+        if lanes:
+            return f"for (int i = 0; i < {len(take.out)}; i++) for (int l = 0; l < L; l++) {{ {body} }}"
+        return f"for (int i = 0; i < {len(take.out)}; i++) {{ {body} }}"
+
+    def scatter(self, scatter: Scatter) -> str:
+        """Terms that go where their index says: to the entries of a table that was picked from."""
+        lanes_out = bool(scatter.out.flat[0] >= LANES)
+        lanes = bool(scatter.values.flat[0] >= LANES) or self._batched_index(scatter.indexes)
+        out = self.at(scatter.out, s) if (s := strides(scatter.out)) is not None else self.lookup(scatter.out, "i")
+        zero = "" if scatter.reduced else self.loops((len(scatter.out),), f"{out} = 0;", lanes_out) + "\n"
+        tables = self._tables(scatter)
+        members, terms = tables.shape[0], scatter.values.shape[1]
+        first = [int(row[row >= 0][0]) for row in tables]
+        values, indexes = scatter.values[first], scatter.indexes[first]
+        slots = np.where(tables >= 0, scatter.out[np.maximum(tables, 0)], -1)
+        value = self._row(values).replace("[k]", "[k]")
+        index = self._index(indexes, f"{terms} * i + k")
+        complete = (slots >= 0).all()
+        place = self._row(slots, "pick") if complete else None
+        if place is None:
+            at = self.tabled(np.where(slots >= 0, slots - (LANES if lanes_out else 0) - (self.rolled.sums[0] if scatter.reduced else 0), -1))
+            array = "v" if lanes_out else ("s" if scatter.reduced else "w")
+            slot = f"t[{at} + {scatter.count} * i + pick]"
+            place = f"if ({slot} >= 0) {array}[{f'(long){slot} * L + l' if lanes_out else slot}]"
+        turn = f"long pick = (long){index}; pick += pick < 0 ? {scatter.count} : 0; {place} += {value};"
+        each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
+        return f"{zero}for (int i = 0; i < {members}; i++) for (int k = 0; k < {terms}; k++) {each}{{ {turn} }}"
+
+    def _batched_index(self, indexes: Any) -> bool:
+        return bool(indexes.flat[0] >= LANES)
+
+    def _tables(self, scatter: Scatter) -> Any:
+        """For each table the member that stands for each of its positions, -1 where none does."""
+        rows = np.concatenate([scatter.indexes, scatter.values], axis=1)
+        _, inverse = np.unique(rows, axis=0, return_inverse=True)
+        tables = np.full((inverse.max() + 1, scatter.count), -1, dtype=np.int64)
+        copies = []
+        for member, (table, position) in enumerate(zip(inverse.ravel(), scatter.position, strict=True)):
+            if tables[table, position] < 0:
+                tables[table, position] = member
+            else:
+                copies.append((table, position, member))
+        while copies:  # two tables that the same terms go to
+            more = np.full_like(tables, -1)
+            left = []
+            for table, position, member in copies:
+                if more[table, position] < 0:
+                    more[table, position] = member
+                else:
+                    left.append((table, position, member))
+            tables, copies = np.concatenate([tables, more[(more >= 0).any(axis=1)]]), left
+        order = np.argsort([int(row[row >= 0][0]) for row in tables], kind="stable")
+        return tables[order]
+
+    # ------------------------------------------------------------------------------------------------------ program
+
+    def _program(self) -> str:
+        rolled = self.rolled
+        before = self._phase("before", rolled.before)
+        after = self._phase("after", rolled.after)
+        batch = self._phase("batch", rolled.batch) if rolled.lanes else ""
+        copies = "".join(
+            f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n" for begin, stop, space in self.leaves if space in self.copied
+        )
+        start, end = rolled.sums
+        text = [f"{ENTRY.format(name='before')} {{\n  real *const s = w + {start}; (void)s;\n{copies}{before}}}\n"]
+        if rolled.lanes:
+            text.append(self._batch_entry(batch))
+            text.append(f"{ENTRY.format(name='after')} {{\n  real *const s = w + {start}; (void)s;\n{after}}}\n")
+        prelude = _prelude(frozenset(self.needs))
+        head = f"#define real {self.real}\n#define L {self.lanes}\n"
+        return "\n".join([head, prelude, MACROS, *self.parts, *text])
+
+    def _phase(self, name: str, instructions: list[Instruction]) -> str:
+        """Functions of some statements each, and the calls of them."""
+        calls = []
+        for number in range(0, len(instructions), STATEMENTS):
+            body = "\n".join("{ " + self.statements(i) + " }" for i in instructions[number : number + STATEMENTS])
+            part = f"{name}_{number // STATEMENTS}"
+            self.parts.append(f"static void {part}(MG_STATE) {{ MG_USED;\n{body}\n}}\n")
+            calls.append(f"  {part}(in, ix, w, v, s, t, first, last, count);\n")
+        if name == "batch":
+            return "".join("  " + call for call in calls)
+        return ("  real *const v = 0; const long first = 0, last = 0, count = 0;\n" + "".join(calls)) if calls else ""
+
+    def _batch_entry(self, calls: str) -> str:
+        """Blocks of L examples: their inputs are laid side by side, the last example standing in beyond the end."""
+        rolled = self.rolled
+        lines = []
+        for k, (space, base) in enumerate(rolled.spaces):
+            if space.batched and space.kind == "real" and space.size:
+                lines.append(
+                    f"    for (int l = 0; l < L; l++) {{ const real *const x = in[{k}] + {space.size} * (first + l < last ? first + l : last);\n"
+                    f"      for (int i = 0; i < {space.size}; i++) v[({base - LANES} + i) * L + l] = x[i]; }}\n"
+                )
+        outs = rolled.outputs[rolled.outputs >= LANES]
+        if len(outs):
+            steps = strides(outs)
+            source = self.at(outs, steps) if steps is not None else self.lookup(outs, "i")
+            lines_out = f"    for (int l = 0; l < count; l++) for (int i = 0; i < {len(outs)}; i++) out[{len(outs)} * (first + l) + i] = {source};\n"
+        else:
+            lines_out = ""
+        return (
+            f"{BATCH} {{\n  (void)out; (void)t; (void)ix; (void)s;\n  const long last = examples - 1;\n"
+            f"  for (long first = from; first < to; first += L) {{\n    const long count = to - first < L ? to - first : L; (void)count;\n"
+            f"{''.join(lines)}{calls}{lines_out}  }}\n}}\n"
+        )
+
+
+MACROS = """#define MG(x) ((real)(x))
+#define MG_SIMD _Pragma("omp simd")
+#define MG_SUM _Pragma("omp simd reduction(+ : sum)")
+#define MG_EXAMPLE (first + l < last ? first + l : last)
+#define MG_STATE const real *const *in, const int64_t *const *ix, real *w, real *v, real *s, const int32_t *t, long first, long last, long count
+#define MG_USED (void)in, (void)ix, (void)w, (void)v, (void)s, (void)t, (void)first, (void)last, (void)count
+static inline __attribute__((unused)) real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
+static inline __attribute__((unused)) real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqrt(a) + 0; }
+"""
+ENTRY = "void mg_{name}(const real *const *in, const int64_t *const *ix, real *w, const int32_t *t)"
+BATCH = (
+    "void mg_batch(const real *const *in, const int64_t *const *ix, real *w, real *v, real *s, const int32_t *t, long from, long to, "
+    "long examples, real *out)"
+)
+
+
+def _is_test(text: str) -> bool:
+    return bool(re.search(r" (<|<=|>|>=|&|\|) ", text)) and "?" not in text
+
+
+@functools.lru_cache(maxsize=256)
+def _prelude(needs: frozenset[str]) -> str:
+    """The sections of the kernels that a program uses, in their order."""
+    sections = _sections()
+    wanted: set[str] = set()
+    stack = [name for name in needs if name in sections]
+    while stack:
+        name = stack.pop()
+        if name not in wanted:
+            wanted.add(name)
+            stack += sections[name][0]
+    return "\n".join(sections[name][1] for name in sections if name in wanted)
+
+
+@functools.lru_cache(maxsize=1)
+def _sections() -> dict[str, tuple[list[str], str]]:
+    sections: dict[str, tuple[list[str], str]] = {}
+    for file in ("math.h", "matmul.h"):
+        text = importlib.resources.files("micrograd.compile").joinpath("kernels", file).read_text()
+        for part in re.split(r"^//@ ", text, flags=re.M)[1:]:
+            head, _, body = part.partition("\n")
+            name, _, needs = head.partition(":")
+            sections[name.strip()] = (needs.replace("needs", "").split(), body)
+    return sections
+
+
+# -------------------------------------------------------------------------------------------------------------- running
+
+
+class NativeKernel:
+    """A compiled program with its buffers."""
+
+    name = "native"
+
+    def __init__(self, rolled: Rolled, dtype: Any, threads: int) -> None:
+        writer = Writer(rolled, "double" if dtype == np.float64 else "float")
+        self.c_source, self.table = writer.text, _joined(writer.table)
+        self.loaded = toolchain.load(self.c_source)
+        self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
+        library = self.loaded.library
+        self.before = library.mg_before
+        self.w = np.zeros(rolled.shared + 16, dtype)
+        self.w[: len(rolled.constants)] = rolled.constants
+        if rolled.lanes:
+            self.batch, self.after = library.mg_batch, library.mg_after
+        self.shared = rolled.outputs[rolled.outputs < LANES]
+        self.lanes = rolled.outputs[rolled.outputs >= LANES]
+        first, count = (int(self.shared[0]) if len(self.shared) else 0), len(self.shared)
+        together = np.array_equal(self.shared, np.arange(first, first + count))
+        self.picked: Any = slice(first, first + count) if together else self.shared
+        spaces = len(rolled.spaces)
+        self.pointers = (ctypes.c_void_p * max(spaces, 1))()
+        self.indexes = (ctypes.c_void_p * max(spaces, 1))()
+        self.fixed = (self.pointers, self.indexes, ctypes.c_void_p(self.w.ctypes.data), ctypes.c_void_p(self.table.ctypes.data))
+        self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
+        self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
+
+    def run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:
+        """The shared outputs, in a buffer that the next run overwrites, and those of each example, a row each."""
+        held = []
+        for k, (array, real, dtype) in enumerate(zip(inputs, self.kinds, self.types, strict=True)):
+            if array.dtype is not dtype or not array.flags.c_contiguous:
+                array = np.ascontiguousarray(array, dtype)
+            held.append(array)
+            (self.pointers if real else self.indexes)[k] = array.__array_interface__["data"][0]
+        self.before(*self.fixed)
+        out = None
+        if self.rolled.lanes:
+            out = self._run_batch(examples)
+            self.after(*self.fixed)
+        return self.w[self.picked], out
+
+    def _run_batch(self, examples: int) -> Any:
+        """All examples, in chunks that do not depend on the count of threads: their sums are added up in order."""
+        start, end = self.rolled.sums
+        blocks = -(-examples // self.block)
+        chunks = max(1, min(blocks, 32))
+        edges = [blocks * i // chunks * self.block for i in range(chunks)] + [examples]
+        out = np.empty((examples, len(self.lanes)), self.dtype)
+        sums = np.zeros((chunks, max(end - start, 1)), self.dtype)
+        workers = min(self.threads, chunks)
+
+        def work(worker: int) -> None:
+            v = np.empty(self.rolled.lanes * self.block + 64, self.dtype)
+            for chunk in range(worker, chunks, workers):
+                self.batch(
+                    *self.fixed[:3],
+                    *(ctypes.c_void_p(a) for a in (v.ctypes.data, sums[chunk].ctypes.data, self.table.ctypes.data)),
+                    *(ctypes.c_long(n) for n in (edges[chunk], edges[chunk + 1], examples)),
+                    ctypes.c_void_p(out.ctypes.data),
+                )
+
+        if workers > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(work, range(workers)))
+        else:
+            work(0)
+        if end > start:
+            total = sums[0]
+            for chunk in range(1, chunks):
+                total += sums[chunk]
+            self.w[start:end] = total
+        return out
+
+
+def _joined(tables: list[Any]) -> Any:
+    return np.concatenate(tables) if tables else np.zeros(1, np.int32)

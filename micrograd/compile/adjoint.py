@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from micrograd.compile import tape as tapes
 from micrograd.compile.emit import ConstantForm, OperandForm, ValueForm, derivative_forms
-from micrograd.compile.simplify import Sums
+from micrograd.compile.simplify import DIV, Sums
 from micrograd.compile.tape import AND, COMPARISONS, KINDS, LEAF, OR, SELECT, Tape
 from micrograd.compile.trace import DETACH
 
@@ -28,6 +28,7 @@ def adjoint(tape: Tape, seeds: dict[int, int], wrt: list[int]) -> tuple[Tape, li
 class _Sweep:
     def __init__(self, tape: Tape, wrt: list[int]) -> None:
         self.tape, self.wrt, self.size = tape, wrt, len(tape)
+        tape.primal = self.size if tape.primal is None else tape.primal
         self.sums = Sums(tape)
         self.batched = tape.batched()
         self.needed = self._needed()
@@ -90,7 +91,7 @@ class _Sweep:
             node = self.tape.add(tapes.scatter(len(pairs) // 2, over), tuple(pairs))
             self.tape.positions[node] = position, len(table)
             self.flags[node] = int(not over and any(map(self._is_batched, pairs)))
-            self.tape.rank[node] = i
+            self.tape.rank[node] = self.tape.rank.get(i, i)
             terms[2].append(node)
         if reduced:
             return self._reduced(terms, i)
@@ -118,7 +119,7 @@ class _Sweep:
     def _remember(self, node: int, i: int) -> int:
         """Lay the adjoint out like what it belongs to."""
         if node >= self.size:
-            self.tape.rank.setdefault(node, i)
+            self.tape.rank.setdefault(node, self.tape.rank.get(i, i))
             if node not in self.flags:
                 self.flags[node] = int(any(map(self._is_batched, self.tape.args[node])))
         return node
@@ -151,6 +152,8 @@ class _Sweep:
             count = kind.shape[0]
             for operand, derivative in zip(args[1 : count + 1], args[count + 1 :], strict=True):
                 self._contribute(operand, total, derivative, mask)
+        elif code == DIV:
+            self._send_quotient(i, args, total, mask)
         elif what == "apply":
             assert kind.op is not None
             for j, (operand, form) in enumerate(zip(args, derivative_forms(kind.op), strict=True)):
@@ -166,7 +169,7 @@ class _Sweep:
             return self.tape.constant(form.number)
         assert kind.op is not None
         node = self._new(tapes.partial(kind.op, j), (i,))
-        self.tape.rank.setdefault(node, i)
+        self.tape.rank.setdefault(node, self.tape.rank.get(i, i))
         return node
 
     def _send_dot(self, shape: tuple[int, ...], args: tuple[int, ...], total: int, mask: int | None) -> None:
@@ -220,6 +223,16 @@ class _Sweep:
             if self.needed[side]:
                 when = chosen if chosen is not None else self._new(tapes.NOT, (condition,))
                 self._contribute(side, total, self.one, when if mask is None else self._new(AND, (mask, when)))
+
+    def _send_quotient(self, i: int, args: tuple[int, ...], total: int, mask: int | None) -> None:
+        """``d(a/b)/da = 1/b`` and ``d(a/b)/db = -(a/b) * (1/b)``: one division serves all quotients by b."""
+        a, b = args
+        inverse = self._new(DIV, (self.one, b))
+        self._contribute(a, total, inverse, mask)
+        if self.needed[b]:
+            slope = self._new(tapes.dot(1, 0, 0, 0), (i, inverse))
+            self.tape.rank.setdefault(slope, self.tape.rank.get(i, i))
+            self._contribute(b, total, slope, mask, negative=True)
 
     def _send_take(self, args: tuple[int, ...], total: int, mask: int | None) -> None:
         index, *entries = args

@@ -117,36 +117,38 @@ class Writer:
     def at(self, addresses: Any, steps: tuple[int, ...], loops: Sequence[str] = "ijk") -> str:
         """A number of a view with constant steps, within its loops."""
         first = int(addresses.flat[0])
-        last = first + sum(step * (n - 1) for step, n in zip(steps, addresses.shape, strict=False))
         terms = [v if s == 1 else f"{s} * {v}" for s, v in zip(steps, loops, strict=False) if s]
         if first >= LANES:
             where = " + ".join([str(first - LANES), *terms])
             return f"v[({where}) * L + l]" if terms else f"v[{where} * L + l]"
-        base, offset = self._base(min(first, last), max(first, last), first)
-        return f"{base}[{' + '.join([str(offset), *terms])}]"
+        base, start = self._base(addresses)
+        return f"{base}[{' + '.join([str(first - start), *terms])}]"
 
-    def _base(self, low: int, high: int, first: int) -> tuple[str, int]:
-        """The array that shared numbers lie in, and the first one's place there."""
+    def _base(self, addresses: Any) -> tuple[str, int]:
+        """The array that some shared numbers lie in, and the address where it begins."""
+        first = addresses.flat[0]
         start, end = self.rolled.sums
         if start <= first < end:
-            return "s", first - start
+            return "s", start
         for begin, stop, space in self.leaves:
-            if begin <= low < stop or begin <= high < stop:
-                if begin <= low and high < stop and space not in self.copied:
-                    return f"in[{space}]", first - begin
-                self._copy(low, high)
-        return "w", first
+            if begin <= first < stop and space not in self.copied and ((begin <= addresses) & (addresses < stop)).all():
+                return f"in[{space}]", begin
+        self._copy(addresses)
+        return "w", 0
 
-    def _copy(self, low: int, high: int) -> None:
-        self.copied.update(space for begin, stop, space in self.leaves if begin <= high and low < stop)
+    def _copy(self, addresses: Any) -> None:
+        """Note that leaves are read together with other numbers, or through a table."""
+        for begin, stop, space in self.leaves:
+            if space not in self.copied and ((begin <= addresses) & (addresses < stop)).any():
+                self.copied.add(space)
 
     def pointer(self, addresses: Any) -> str:
         """A pointer to the first number of a view with constant steps."""
-        first, low, high = int(addresses.flat[0]), int(addresses.min()), int(addresses.max())
+        first = int(addresses.flat[0])
         if first >= LANES:
             return f"v + {first - LANES}L * L"
-        base, offset = self._base(low, high, first)
-        return f"{base} + {offset}"
+        base, start = self._base(addresses)
+        return f"{base} + {first - start}"
 
     def lookup(self, addresses: Any, index: str) -> str:
         """A number of a view without constant steps: its place stands in a table."""
@@ -154,7 +156,7 @@ class Writer:
         lanes = flat[0] >= LANES
         start, end = self.rolled.sums
         if not lanes:
-            self._copy(int(flat.min()), int(flat.max()))
+            self._copy(flat)
         name = "v" if lanes else "w"
         if not lanes and start <= flat.min() and flat.max() < end:
             name, flat = "s", flat - start
@@ -253,9 +255,9 @@ class Writer:
             a, b, c, lanes_a, lanes_b = b, a, c.T, lanes_b, lanes_a
         if lanes_a and lanes_b:
             return self._lanes_product(a, b, c, p)
-        lines, (pa, ar, ak) = self._matrix(a, p.sign)
-        more, (pb, bs, bk) = self._matrix(b, 1)
         out, (pc, cr, cs), after = self._target(c)
+        lines, (pa, ar, ak) = self._matrix(a, p.sign, across=cr == 1 and cs != 1)
+        more, (pb, bs, bk) = self._matrix(b, 1, across=cs == 1 and not lanes_b)
         lines += more
         r, s, k = a.shape[0], b.shape[0], a.shape[1]
         add = int(p.add)
@@ -281,11 +283,14 @@ class Writer:
         self.needs.add(name)
         return f"mg_{name}({', '.join(map(str, args))});"
 
-    def _matrix(self, m: Any, sign: int) -> tuple[list[str], tuple[str, int, int]]:
-        """A matrix as pointer and steps; one that does not lie so in memory is gathered first."""
+    def _matrix(self, m: Any, sign: int, across: bool = False) -> tuple[list[str], tuple[str, int, int]]:
+        """A matrix as pointer and steps; one that does not lie so in memory is gathered first, column by column if across."""
         steps = strides(m)
         if steps is not None and sign > 0:
             return [], (self.pointer(m), steps[0], steps[1])
+        if across:
+            lines, (name, column, row) = self._matrix(m.T, sign)
+            return lines, (name, row, column)
         rows, columns = m.shape
         name = f"g{self.scratch}"
         self.scratch += 1
@@ -346,99 +351,75 @@ class Writer:
 
     def rows(self, rows: Rows) -> str:
         """Dots, sums or largest numbers of a length, member by member."""
-        (count, length), c = rows.a.shape, rows.c
+        length, c = rows.a.shape[1], rows.c
+        walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])])
         lanes = bool(rows.a.flat[0] >= LANES or (rows.b is not None and rows.b.flat[0] >= LANES))
-        out = self.at(c, s) if (s := strides(c)) is not None else self.lookup(c, "i")
-        x = self._row(rows.a)
-        product = x if rows.b is None else f"{x} * {self._row(rows.b)}"
+        out, x = walk.text(0), walk.text(1, "k")
+        product = x if rows.b is None else f"{x} * {walk.text(2, 'k')}"
         sign = "-" if rows.sign < 0 else ""
         if rows.reduced:
             inner = f"MG_SUM\nfor (int l = 0; l < count; l++) sum += {product};" if lanes else f"sum += count * ({product});"
-            body = f"real sum = 0;\nfor (int k = 0; k < {length}; k++) {{\n{inner} }}\n{out} += {sign}sum;"
-            return f"for (int i = 0; i < {count}; i++) {{ {body} }}"
+            return walk.loops(f"real sum = 0;\nfor (int k = 0; k < {length}; k++) {{\n{inner} }}\n{out} += {sign}sum;")
+        start, end = "0", f"{out} {sign or '+'}= " if rows.add else f"{out} = {sign}"
         if rows.largest:
             self.needs.add("larger")
-            first = self._row(rows.a, "0")
-            body, turn, end = f"real sum = {first};", f"sum = mg_larger(sum, {x});", "sum"
-        else:
-            body, turn, end = "real sum = 0;", f"sum += {product};", f"{out} {sign} + sum".replace("- +", "-") if rows.add else f"{sign}sum"
+            start = walk.text(1, "0")
         if lanes:
-            body = body.replace("real sum", "real sums[L]; MG_SIMD_INIT").split("MG_SIMD_INIT")[0]
-            start = "0" if not rows.largest else first
-            return (
-                f"for (int i = 0; i < {count}; i++) {{ real sums[L];\nfor (int l = 0; l < L; l++) sums[l] = {start};\n"
-                f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {turn.replace('sum', 'sums[l]')} }}\n"
-                f"for (int l = 0; l < L; l++) {out} = {end.replace('sum', 'sums[l]') if 'sum' in end else end}; }}"
+            turn = f"sums[l] = mg_larger(sums[l], {x})" if rows.largest else f"sums[l] += {product}"
+            return walk.loops(
+                f"real sums[L];\nfor (int l = 0; l < L; l++) sums[l] = {start};\n"
+                f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {turn}; }}\n"
+                f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
+        turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
         simd = "" if rows.largest else "MG_SUM\n"
-        return f"for (int i = 0; i < {count}; i++) {{ {body}\n{simd}for (int k = 0; k < {length}; k++) {turn}\n{out} = {end}; }}"
+        return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
 
-    def _row(self, m: Any, k: str = "k") -> str:
-        """The number k of row i of a matrix of addresses."""
-        steps = strides(m)
-        if steps is not None:
-            return self.at(m, steps, ("i", k))
-        columns = np.diff(m, axis=1)
-        if m.shape[1] > 1 and (columns == columns[0, 0]).all():
-            step, lanes = int(columns[0, 0]), m.flat[0] >= LANES
-            if not lanes:
-                self._copy(int(m.min()), int(m.max()))
-            at = self.tabled(m[:, 0] - (LANES if lanes else 0))
-            place = f"(t[{at} + i] + {step}L * {k})"
-            return f"v[{place} * L + l]" if lanes else self._sums_or("w", m, place)
-        return self.lookup(m, f"{m.shape[1]} * i + {k}")
-
-    def _sums_or(self, name: str, m: Any, place: str) -> str:
-        start, end = self.rolled.sums
-        return f"s[{place} - {start}]" if start <= m.min() and m.max() < end else f"{name}[{place}]"
-
-    def _index(self, addresses: Any, index: str) -> str:
-        """An integer that the caller gave."""
-        flat = np.asarray(addresses).ravel()
+    def index(self, addresses: Any) -> tuple[str, Any, bool]:
+        """Where integers come from: their array, their places in it, and whether each example has its own."""
         for k, (space, base) in enumerate(self.rolled.spaces):
-            if space.kind == "index" and base <= flat[0] < base + space.size:
-                steps = strides(flat)
-                place = f"{flat[0] - base} + {steps[0]} * ({index})" if steps is not None else f"t[{self.tabled(flat - base)} + {index}]"
-                return f"ix[{k}][{space.size} * MG_EXAMPLE + {place}]" if space.batched else f"ix[{k}][{place}]"
+            if space.kind == "index" and base <= addresses.flat[0] < base + space.size:
+                example = f"{space.size} * MG_EXAMPLE + " if space.batched else ""
+                return f"ix[{k}][{example}%s]", addresses - base, space.batched
         raise AssertionError("an index from nowhere")
 
     def take(self, take: Take) -> str:
         count = take.table.shape[1]
         lanes = bool(take.out.flat[0] >= LANES)
-        index = self._index(take.index, "i")
-        out = self.at(take.out, s) if (s := strides(take.out)) is not None else self.lookup(take.out, "i")
-        entry = self._row(take.table, "pick")
-        body = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0; {out} = {entry};"
-        if lanes:
-            return f"for (int i = 0; i < {len(take.out)}; i++) for (int l = 0; l < L; l++) {{ {body} }}"
-        return f"for (int i = 0; i < {len(take.out)}; i++) {{ {body} }}"
+        array, places, _ = self.index(take.index)
+        walk = _Walk(self, [take.out, take.table, places])
+        index = array % walk.place(2)
+        body = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0; {walk.text(0)} = {walk.text(1, 'pick')};"
+        return walk.loops(f"for (int l = 0; l < L; l++) {{ {body} }}" if lanes else body)
 
     def scatter(self, scatter: Scatter) -> str:
         """Terms that go where their index says: to the entries of a table that was picked from."""
         lanes_out = bool(scatter.out.flat[0] >= LANES)
-        lanes = bool(scatter.values.flat[0] >= LANES) or self._batched_index(scatter.indexes)
-        out = self.at(scatter.out, s) if (s := strides(scatter.out)) is not None else self.lookup(scatter.out, "i")
-        zero = "" if scatter.reduced else self.loops((len(scatter.out),), f"{out} = 0;", lanes_out) + "\n"
+        array, places, batched = self.index(scatter.indexes)
+        lanes = bool(scatter.values.flat[0] >= LANES) or batched
+        zeros = _Walk(self, [scatter.out])
+        zero = "" if scatter.reduced else zeros.loops(self._each_lane(f"{zeros.text(0)} = 0;", lanes_out)) + "\n"
         tables = self._tables(scatter)
-        members, terms = tables.shape[0], scatter.values.shape[1]
+        terms = scatter.values.shape[1]
         first = [int(row[row >= 0][0]) for row in tables]
-        values, indexes = scatter.values[first], scatter.indexes[first]
         slots = np.where(tables >= 0, scatter.out[np.maximum(tables, 0)], -1)
-        value = self._row(values).replace("[k]", "[k]")
-        index = self._index(indexes, f"{terms} * i + k")
-        complete = (slots >= 0).all()
-        place = self._row(slots, "pick") if complete else None
-        if place is None:
-            at = self.tabled(np.where(slots >= 0, slots - (LANES if lanes_out else 0) - (self.rolled.sums[0] if scatter.reduced else 0), -1))
-            array = "v" if lanes_out else ("s" if scatter.reduced else "w")
-            slot = f"t[{at} + {scatter.count} * i + pick]"
-            place = f"if ({slot} >= 0) {array}[{f'(long){slot} * L + l' if lanes_out else slot}]"
+        complete = bool((slots >= 0).all())
+        walk = _Walk(self, [scatter.values[first], places[first], *([slots] if complete else [])])
+        index, value = array % walk.place(1, "k"), walk.text(0, "k")
+        if complete:
+            place = walk.text(2, "pick")
+        else:
+            start = (LANES if lanes_out else 0) + (self.rolled.sums[0] if scatter.reduced else 0)
+            at = self.tabled(np.where(slots >= 0, slots - start, -1))
+            slot = f"t[{at} + {scatter.count} * ({walk.member()}) + pick]"
+            name = "v" if lanes_out else ("s" if scatter.reduced else "w")
+            place = f"if ({slot} >= 0) {name}[{f'(long){slot} * L + l' if lanes_out else slot}]"
         turn = f"long pick = (long){index}; pick += pick < 0 ? {scatter.count} : 0; {place} += {value};"
         each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
-        return f"{zero}for (int i = 0; i < {members}; i++) for (int k = 0; k < {terms}; k++) {each}{{ {turn} }}"
+        return f"{zero}{walk.loops(f'for (int k = 0; k < {terms}; k++) {each}{{ {turn} }}')}"
 
-    def _batched_index(self, indexes: Any) -> bool:
-        return bool(indexes.flat[0] >= LANES)
+    def _each_lane(self, body: str, lanes: bool) -> str:
+        return f"for (int l = 0; l < L; l++) {body}" if lanes else body
 
     def _tables(self, scatter: Scatter) -> Any:
         """For each table the member that stands for each of its positions, -1 where none does."""
@@ -516,6 +497,61 @@ class Writer:
             f"  for (long first = from; first < to; first += L) {{\n    const long count = to - first < L ? to - first : L; (void)count;\n"
             f"{''.join(lines)}{calls}{lines_out}  }}\n}}\n"
         )
+
+
+class _Walk:
+    """Loops over the members of an instruction whose views are rows: a start for each member and a step along the row."""
+
+    def __init__(self, writer: Writer, views: list[Any]) -> None:
+        self.writer, self.views = writer, views
+        self.starts = [view if view.ndim == 1 else view[:, 0] for view in views]
+        self.nest = nest(self.starts)
+        self.steps = [_row_step(view) for view in views]
+
+    def loops(self, body: str) -> str:
+        heads = " ".join(f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijh", self.nest.lengths, strict=False))
+        return f"{heads} {{ {body} }}"
+
+    def member(self) -> str:
+        """The number of the member within the loops."""
+        lengths = self.nest.lengths
+        return " + ".join([f"{int(np.prod(lengths[i + 1 :]))} * {v}" for i, v in zip(range(len(lengths)), "ijh", strict=False)]) or "0"
+
+    def place(self, number: int, k: str = "") -> str:
+        """The place of a number, relative to the array that it lies in."""
+        view, step = self.views[number], self.steps[number]
+        steps = self.nest.steps[number]
+        if (view.ndim == 2 and step is None) or steps is None:
+            if step is None and view.ndim == 2:
+                at = self.writer.tabled(view)
+                return f"t[{at} + {view.shape[1]} * ({self.member()}) + {k}]"
+            first = f"t[{self.writer.tabled(self.starts[number])} + {self.member()}]"
+        else:
+            terms = [f"{s} * {v}" for s, v in zip(steps, "ijh", strict=False) if s]
+            first = " + ".join([str(int(self.starts[number].flat[0])), *terms])
+        return f"{first} + {step}L * {k}" if k not in ("", "0") and step else first
+
+    def text(self, number: int, k: str = "") -> str:
+        """A number of a view: the k-th of the row."""
+        view, writer = self.views[number], self.writer
+        if view.flat[0] >= LANES:
+            self.views[number], self.starts[number] = view - LANES, self.starts[number] - LANES
+            place = self.place(number, k)
+            self.views[number], self.starts[number] = view, self.starts[number] + LANES
+            return f"v[(long)({place}) * L + l]"
+        base, shift = writer._base(view)
+        self.views[number], self.starts[number] = view - shift, self.starts[number] - shift
+        place = self.place(number, k)
+        self.views[number], self.starts[number] = view, self.starts[number] + shift
+        return f"{base}[{place}]"
+
+
+def _row_step(view: Any) -> int | None:
+    """The constant step along the rows of a view, None where there is none."""
+    if view.ndim == 1 or view.shape[1] == 1:
+        return 0
+    steps = np.diff(view, axis=1)
+    return int(steps[0, 0]) if (steps == steps[0, 0]).all() else None
 
 
 MACROS = """#define MG(x) ((real)(x))

@@ -227,6 +227,7 @@ class _Roller:
                 levels.append(at % width)
         args, alias, codes, partial = self.tape.args, self.alias, self.tape.codes, self.is_partial
         level = [0] * len(self.tape)
+        primal = len(self.tape) if self.tape.primal is None else self.tape.primal
         chosen = []
         for i, kind, earliest, latest in zip(*(x.tolist() for x in (self.nodes, key, first, last)), strict=True):
             at = 0
@@ -242,8 +243,9 @@ class _Roller:
                 best = max(firsts.get(base + at, 0), fixed.get(base + at, 0))
                 meeting = next((other for other in crowds.get(kind, ()) if at <= other <= latest), at)
                 at, best = max((at, best), (meeting, fixed.get(base + meeting, 0)), key=lambda choice: choice[1])
-                if lasts[base + latest] > max(best, firsts[base + earliest]):
-                    at = latest
+                crowd = max(best, firsts[base + earliest])
+                if lasts[base + latest] > crowd or (i >= primal and lasts[base + latest] == crowd):
+                    at = latest  # what the way back alone needs is computed there
             level[i] = at
             chosen.append(at)
         return np.array(chosen, dtype=np.int64)
@@ -404,6 +406,7 @@ class _Roller:
             operands = _sorted_singles(operands, kind.shape)
         elif self.next_lanes > LANES and not ((operands >= LANES) == (operands[:1] >= LANES)).all():
             ids, count = _row_ids((operands >= LANES).astype(np.int64))
+            self._place(members)
             for i in range(count):  # apart by which operands are shared
                 self._roll_group(members[ids == i])
             return
@@ -473,6 +476,7 @@ class _Roller:
         parts += [(-1, *self._canonical(operands[:, 2 * plus : n]))] if minus else []
         split = self._uniform(parts, operands[:, n:])
         if split is not None:
+            self._place(members)  # together, so that their readers find them side by side
             for some in split:
                 self._roll_dots(members[some], kind, operands[some])
             return

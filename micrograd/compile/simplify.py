@@ -6,6 +6,8 @@ So a weighted sum is one instruction, however it was written: left to right, by 
 
 from __future__ import annotations
 
+import math
+
 from micrograd import ops
 from micrograd.compile import tape as tapes
 from micrograd.compile.tape import ADD, CONST, DOT, KINDS, LARGEST, LEAF, MEAN, MUL, NEG, SUB, SUM, Tape
@@ -120,10 +122,13 @@ def _flatten(tape: Tape) -> Tape:
     waiting: dict[int, Terms] = {}
     largest: dict[int, list[int]] = {}  # the operands of a maximum that one other maximum, or detach, reads
 
+    rank = new.rank  # laid out in the order of the user's code, not in that in which sums happen to be written
+
     def final(i: int) -> int:
         """The instruction in the new tape; a sum that waited is written now."""
         if i in waiting:
             position[i] = sums.emit(waiting.pop(i))
+            rank.setdefault(position[i], i)
         elif i in largest:
             del largest[i]
             position[i] = sums.instruction(MAXIMUM, (final(tape.args[i][0]), final(tape.args[i][1])))
@@ -168,13 +173,19 @@ def _flatten(tape: Tape) -> Tape:
                 added(terms, product(w, x))
         elif code == SQUARE:
             terms = product(args[0], args[0])
+        elif code == DIV and (inverse := _exact_inverse(new.constants.get(final(args[1])))):
+            terms = [[final(args[0]), new.constant(inverse)], [], [], []]
         elif code == MEAN:
             total: Terms = [[], [], [], []]
             for a in args:
                 added(total, terms_of(a))
-            position[i] = sums.instruction(DIV, (sums.emit(total), new.constant(float(len(args)))))
-            _label(tape, new, i, position[i])
-            continue
+            inverse = _exact_inverse(float(len(args)))
+            if not inverse:
+                position[i] = sums.instruction(DIV, (sums.emit(total), new.constant(float(len(args)))))
+                rank.setdefault(position[i], i)
+                _label(tape, new, i, position[i])
+                continue
+            terms = [[sums.emit(total), new.constant(inverse)], [], [], []]
         elif code == MAXIMUM and uses[i] == 1:
             largest[i] = [x for a in args for x in (largest[a] if a in largest else [a])]
             continue
@@ -183,15 +194,24 @@ def _flatten(tape: Tape) -> Tape:
             continue
         else:
             position[i] = tape.copy_leaf(new, i) if not args else sums.instruction(code, tuple([final(a) for a in args]))
+            rank.setdefault(position[i], i)
             _label(tape, new, i, position[i])
             continue
         if uses[i] == 1:
             waiting[i] = terms
         else:
             position[i] = sums.emit(terms)
+            rank.setdefault(position[i], i)
             _label(tape, new, i, position[i])
     new.outputs = [final(out) for out in tape.outputs]
     return new
+
+
+def _exact_inverse(divisor: float | None) -> float | None:
+    """One over a power of two: the product with it is the quotient, bit for bit."""
+    if divisor is None or not 2.0**-500 < divisor < 2.0**500 or math.frexp(divisor)[0] != 0.5 or divisor == 1.0:
+        return None
+    return 1.0 / divisor
 
 
 def _label(old: Tape, new: Tape, i: int, node: int) -> None:

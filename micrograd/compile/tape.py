@@ -138,6 +138,7 @@ class Tape:
         self.origins: dict[int, tuple[int, int]] = {}
         self.constants: dict[int, float] = {}
         self.positions: dict[int, tuple[int, int]] = {}
+        self.primal: int | None = None  # how many instructions there were before the first adjoint
         self.rank: dict[int, int] = {}
         self.labels: dict[int, str] = {}
         self.outputs: list[int] = []

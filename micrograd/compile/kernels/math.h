@@ -46,8 +46,9 @@ MG_INLINE real mg_sqrt(real x) { return MG_LIBM(sqrt)(x); }
 MG_INLINE real mg_sign_of(real x, real sign) { return MG_LIBM(__builtin_copysign)(x, sign); }
 
 //@ reduce: needs base
-// x = k log 2 + r, |r| <= log(2)/2, by Cody and Waite's two-part constant; adding 1.5 * 2^digits rounds to the nearest integer and
-// leaves it, plus `offset`, in the low bits of the sum. expm1(r) = r + r^2 q(r), q minimax (Chebyshev nodes, 40 digits).
+// x = k log 2 + r, |r| <= log(2)/2, by Cody and Waite's two-part constant; adding 1.5 * 2^digits rounds to the nearest
+// integer and leaves it, plus `offset`, in the low bits of the sum. expm1(r) = r + r^2 q(r), q minimax (Chebyshev nodes, 40
+// digits).
 #if MG_FLOAT
 #define MG_LN2_HIGH 0.693145752f
 #define MG_LN2_LOW 1.42860677e-06f
@@ -103,7 +104,8 @@ MG_INLINE real mg_expm1(real x) {
 }
 
 //@ tanh: needs base reduce
-// With e = expm1(2|x|): e / (e + 2), and where that is above 1/2, 1 - 2 / (e + 2). From 22 (10 in single precision) on it rounds to 1.
+// With e = expm1(2|x|): e / (e + 2), and where that is above 1/2, 1 - 2 / (e + 2). From 22 (10 in single precision) on it
+// rounds to 1.
 MG_INLINE real mg_tanh(real x) {
   const real high = MG_FLOAT ? (real)10 : (real)22;
   real r, lost, y = mg_abs(x);
@@ -116,8 +118,8 @@ MG_INLINE real mg_tanh(real x) {
 }
 
 //@ hyperbolic: needs base reduce
-// |x| = k log 2 + r: sinh = S cosh(r) + C sinh(r) and cosh = C cosh(r) + S sinh(r), where C and S = (2^k +- 2^-k) / 2 are exact to
-// within their rounding; the even and odd parts of exp(r) are minimax in r^2.
+// |x| = k log 2 + r: sinh = S cosh(r) + C sinh(r) and cosh = C cosh(r) + S sinh(r), where C and S = (2^k +- 2^-k) / 2 are
+// exact to within their rounding; the even and odd parts of exp(r) are minimax in r^2.
 MG_INLINE real mg_hyperbolic(real x, int odd) {
   const real high = MG_FLOAT ? (real)100 : (real)720;
   real r, lost, y = mg_abs(x);
@@ -205,8 +207,8 @@ MG_INLINE real mg_log1p(real x) {
 }
 
 //@ logbase: needs base logparts
-// log(1 + f) as two parts, the first short enough to be multiplied by a short constant without rounding (FreeBSD's e_log2.c):
-// k `unit` + log(1 + f) `inverse`, where both constants are split in two.
+// log(1 + f) as two parts, the first short enough to be multiplied by a short constant without rounding (FreeBSD's
+// e_log2.c): k `unit` + log(1 + f) `inverse`, where both constants are split in two.
 #if MG_FLOAT
 #define MG_LOG2E_HIGH 1.4423828125f
 #define MG_LOG2E_LOW 0.00031222838896340733f
@@ -267,8 +269,8 @@ MG_INLINE real mg_atanh(real x) {
 }
 
 //@ atan: needs base
-// |x| above tan(3 pi/8), between, or below tan(pi/8): atan(x) = pi/2 - atan(1/x), pi/4 + atan((x - 1) / (x + 1)), or itself; then
-// atan(t) = t + t^3 P(t^2), P minimax.
+// |x| above tan(3 pi/8), between, or below tan(pi/8): atan(x) = pi/2 - atan(1/x), pi/4 + atan((x - 1) / (x + 1)), or itself;
+// then atan(t) = t + t^3 P(t^2), P minimax.
 MG_INLINE real mg_atan(real x) {
   real y = mg_abs(x);
   real top = y > MG_NUMBER(2.414213562373095) ? -1 : (y > MG_NUMBER(0.41421356237309503) ? y - 1 : y);
@@ -329,20 +331,22 @@ MG_INLINE real mg_acos(real x) {
 }
 
 //@ circular: needs base
-// x = k pi/2 + r + low by Cody and Waite's three-part constant (33, 33 and 53 bits), good for |x| up to MG_NEAR; beyond it only a
-// reduction with as many bits as x has is right, and libm has that. In double precision for both types of `real`. mg_sin_near,
-// mg_cos_near and mg_tan_near have no branch, for loops; mg_far(n, x) tells whether an array has anything beyond MG_NEAR; mg_sin,
-// mg_cos and mg_tan are right for every x but do not vectorise.
+// x = k pi/2 + r + low by Cody and Waite's three-part constant (33, 33 and 53 bits), good for |x| up to MG_NEAR; beyond it
+// only a reduction with as many bits as x has is right, and libm has that. In double precision for both types of `real`.
+// mg_sin_near, mg_cos_near and mg_tan_near have no branch, for loops; mg_far(n, x) tells whether an array has anything
+// beyond MG_NEAR; mg_sin, mg_cos and mg_tan are right for every x but do not vectorise.
 #define MG_NEAR 100000
-MG_INLINE uint64_t mg_circle(double x, double *s, double *s_low, double *c, double *c_low) {  // the quadrant, sin and cos of r
+// The quadrant, and the sine and cosine of r in two parts each.
+MG_INLINE uint64_t mg_circle(double x, double *s, double *s_low, double *c, double *c_low) {
   double shifted = x * 0.6366197723675814 + 6755399441055744.0, k = shifted - 6755399441055744.0;
   double a = x - k * 1.5707963267341256, b = a - k * 6.077100506303966e-11;
   double lost = ((a - b) - k * 6.077100506303966e-11) - k * 2.0222662487959506e-21;
   double r = b + lost, low = (b - r) + lost, z = r * r, w = z * z;
-  double p = (-0.16666666666666666 + z * 0.008333333333330946) +
-             w * ((-0.0001984126983675497 + z * 2.755731610068303e-06) + w * (-2.5051131455427946e-08 + z * 1.591810123027412e-10));
-  double q = (0.041666666666666664 + z * -0.0013888888888887395) +
-             w * ((2.4801587298763433e-05 + z * -2.7557317270560326e-07) + w * (2.0876146024689747e-09 + z * -1.1382614868556325e-11));
+  double p1 = -0.0001984126983675497 + z * 2.755731610068303e-06, p2 = -2.5051131455427946e-08 + z * 1.591810123027412e-10;
+  double p = (-0.16666666666666666 + z * 0.008333333333330946) + w * (p1 + w * p2);
+  double q1 = 2.4801587298763433e-05 + z * -2.7557317270560326e-07;
+  double q2 = 2.0876146024689747e-09 + z * -1.1382614868556325e-11;
+  double q = (0.041666666666666664 + z * -0.0013888888888887395) + w * (q1 + w * q2);
   double h = 0.5 * z, tail = r * z * p + (low - low * h), one = 1 - h, rest = ((1 - one) - h) + (w * q - r * low);
   *s = r + tail;
   *s_low = (r - *s) + tail;
@@ -395,8 +399,8 @@ MG_INLINE real mg_tan(real x) { return mg_abs(x) > MG_NEAR ? MG_LIBM(tan)(x) : m
 MG_INLINE real mg_atan2(real y, real x) { return MG_LIBM(atan2)(y, x); }
 
 //@ erf: needs base reduce exp
-// Below 1, y + y P(y^2); from 1 on, 1 - exp(-y^2) Q(v) with v linear in 1 / (y + 3), or 1 / (y + 2) in single precision, which makes
-// exp(y^2) erfc(y) nearly a polynomial. P and Q are minimax. From 6 (4 in single precision) on it rounds to 1.
+// Below 1, y + y P(y^2); from 1 on, 1 - exp(-y^2) Q(v) with v linear in 1 / (y + 3), or 1 / (y + 2) in single precision,
+// which makes exp(y^2) erfc(y) nearly a polynomial. P and Q are minimax. From 6 (4 in single precision) on it rounds to 1.
 MG_INLINE real mg_erf(real x) {
   const real high = MG_FLOAT ? 4 : 6;
   real y = mg_abs(x);
@@ -412,7 +416,8 @@ MG_INLINE real mg_erf(real x) {
   real w = z * z, u = w * w;
   real a = (0.12837916709551256 + z * -0.37612638903183543) + w * (0.11283791670945006 + z * -0.02686617064323777);
   real b = (0.0052239776071164225 + z * -0.0008548325975389692) + w * (0.00012055294904839707 + z * -1.492473690741966e-05);
-  real c = (1.6447424703317362e-06 + z * -1.6208483801871705e-07) + w * (1.3720064546777686e-08 + z * -7.795898827002142e-10);
+  real c = 1.6447424703317362e-06 + z * -1.6208483801871705e-07;
+  c = c + w * (1.3720064546777686e-08 + z * -7.795898827002142e-10);
   real near = a + u * (b + u * c);
   real v = 14.4 / (y + 3) - 2.6, v2 = v * v, v4 = v2 * v2;
   real d = (0.20798329133342885 + v * 0.15436117429436919) + v2 * (0.04969844540339464 + v * 0.012713147695692198);

@@ -14,7 +14,7 @@ typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), 
 #define MG_STORE(p, v) (*(mg_vu *)(p) = (mg_vu)(v))
 #ifdef __clang__
 #define MG_APART static __attribute__((noinline, unused))
-#else  // copies for unit strides and constant arguments cost compile time and gain nothing; what should be in vectors is so already
+#else  // copies of a function for unit strides or constant arguments cost compile time and gain nothing
 #define MG_APART \
   static __attribute__((noipa, unused, optimize("no-version-loops-for-strides", "no-unswitch-loops", "no-tree-vectorize")))
 #endif
@@ -83,9 +83,9 @@ MG_APART void mg_mg(int R, int S, int K, const real *A, long ar, long ak, const 
 }
 
 //@ tiles: needs base vector
-// A tile of C, a few rows by a few registers, stays in registers over the whole contraction (t outer, k inner). The last register of
-// a tile starts at column `last`: where the width is no multiple of the lanes it overlaps its neighbour, and both store the same
-// numbers. Registers are named, not indexed: the compiler takes half the time.
+// A tile of C, a few rows by a few registers, stays in registers over the whole contraction (t outer, k inner). The last
+// register of a tile starts at column `last`: where the width is no multiple of the lanes it overlaps its neighbour, and
+// both store the same numbers. Registers are named, not indexed: the compiler takes half the time.
 typedef struct {
   int T, K, acc;
   long ar, at, ak, bt, bk, cr;
@@ -131,7 +131,7 @@ MG_TILE(1, 6)
 MG_TILE(1, 3)
 MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real *A, const real *B, real *C) {
   for (int s = 0, vecs, left = (S + MG_LANES - 1) / MG_LANES; left > 0; left -= vecs, s += vecs * MG_LANES) {
-    vecs = left == 4 ? 2 : left < 3 ? left : 3;  // a register is alone only where the whole width fits it
+    vecs = left == 4 ? 2 : left < 3 ? left : 3;  // one register alone only where the whole width fits it
     if (rows == 1 && left > 5 && left != 7) vecs = 6;
     const long last = left > vecs ? (vecs - 1) * MG_LANES : S - s - MG_LANES;
     if (rows == 1 && vecs == 6) mg_tile_1_6(m, A, B + s, last, C + s, tiles);
@@ -153,14 +153,18 @@ MG_APART void mg_tiles(int R, int S, const mg_shape *m, const real *A, const rea
 }
 
 //@ mm: needs base vector tiles
-// C[r cr + s] (+)= sum over k of A[r ar + k ak] B[k bk + s]. Where C is narrower than a register, B and C go through padded copies.
+// C[r cr + s] (+)= sum over k of A[r ar + k ak] B[k bk + s]. Where C is narrower than a register, B and C go through padded
+// copies.
 #define MG_DEPTH 64
-MG_APART void mg_narrow(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc) {
-  real b[MG_DEPTH * MG_LANES] = {0}, c[4 * MG_LANES];
+MG_APART void mg_narrow(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr,
+                        int acc) {
+  real b[MG_DEPTH * MG_LANES], c[4 * MG_LANES];
   for (int k = 0; k < K || k == 0; k += MG_DEPTH) {
     const int depth = K - k < MG_DEPTH ? K - k : MG_DEPTH;
-    for (int i = 0; i < depth; i++)
+    for (int i = 0; i < depth; i++) {
+      MG_STORE(b + i * MG_LANES, (mg_v){0});
       for (int s = 0; s < S; s++) b[i * MG_LANES + s] = B[(k + i) * bk + s];
+    }
     const mg_shape m = {1, depth, 0, ar, 0, ak, 0, MG_LANES, MG_LANES};
     for (int r = 0; r < R; r += 4) {
       const int rows = R - r < 4 ? R - r : 4;
@@ -173,15 +177,16 @@ MG_APART void mg_narrow(int R, int S, int K, const real *A, long ar, long ak, co
     }
   }
 }
-MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc) {
+MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr,
+                     int acc) {
   const mg_shape m = {1, K, acc, ar, 0, ak, 0, bk, cr};
   if (S < MG_LANES) mg_narrow(R, S, K, A, ar, ak, B, bk, C, cr, acc);
   else mg_tiles(R, S, &m, A, B, C);
 }
 
 //@ mt: needs base vector sum dot tiles mm
-// C[r cr + s cs] (+)= sum over t, k of A[r ar + t at + k] B[s br + t bt + k]. Panels of B are transposed into a buffer on the stack
-// and go through the tiles; where C is too narrow for that, its elements are dot products.
+// C[r cr + s cs] (+)= sum over t, k of A[r ar + t at + k] B[s br + t bt + k]. Panels of B are transposed into a buffer on
+// the stack and go through the tiles; where C is too narrow for that, its elements are dot products.
 #if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2
 #define MG_ZIP_LOW 0, 2
 #define MG_ZIP_HIGH 1, 3
@@ -240,6 +245,15 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
     int n = R;
     A = B, B = P, ar = br, br = p, at = bt, bt = q, R = S, S = n, cr = cs, cs = 1;
   }
+  if (cs == 1 && S < MG_LANES && S > 1 && R > 3 && K < MG_DEPTH && T > 0) {
+    real flipped[MG_DEPTH * MG_LANES];
+    for (int t = 0; t < T; t++) {
+      for (int s = 0; s < S; s++)
+        for (int k = 0; k < K; k++) flipped[k * S + s] = B[s * br + t * bt + k];
+      mg_mm(R, S, K, A + t * at, ar, 1, flipped, S, C, cr, acc || t);
+    }
+    return;
+  }
   if (cs != 1 || S < MG_LANES || (R < 3 && K >= MG_DEPTH)) {
     for (int r = 0; r < R; r++)
       for (int s = 0; s < S; s++) {
@@ -257,7 +271,8 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
     for (int t = 0; t < T; t += deep)
       for (int k = 0; k < K || (k == 0 && t == 0); k += MG_DEPTH) {
         int d = K - k < MG_DEPTH ? K - k : MG_DEPTH, e = T - t < deep ? T - t : deep;
-        for (int i = 0; i < e; i++) mg_transpose(n, d, B + s * br + (t + i) * bt + k, br, panel + i * d * MG_PANEL, MG_PANEL);
+        for (int i = 0; i < e; i++)
+          mg_transpose(n, d, B + s * br + (t + i) * bt + k, br, panel + i * d * MG_PANEL, MG_PANEL);
         mg_shape m = {e, d, add, ar, at, 1, d * MG_PANEL, MG_PANEL, cr};
         mg_tiles(R, n, &m, A + t * at + k, panel, C + s);
         add = 1;

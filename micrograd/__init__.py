@@ -60,6 +60,8 @@ from micrograd.ops import (
 
 if TYPE_CHECKING:  # these load when first asked for, so that importing micrograd stays quick
     from micrograd.check import gradcheck
+    from micrograd.compile.storage import load_program
+    from micrograd.compile.training import fit
     from micrograd.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
     from micrograd.nn import MLP, Layer, Module, Neuron
     from micrograd.viz import draw, draw_dot
@@ -68,6 +70,8 @@ __version__ = "1.0.0"
 
 _LAZY = {
     "micrograd.check": ("gradcheck",),
+    "micrograd.compile.storage": ("load_program",),
+    "micrograd.compile.training": ("fit",),
     "micrograd.functional": ("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"),
     "micrograd.nn": ("MLP", "Layer", "Module", "Neuron"),
     "micrograd.viz": ("draw", "draw_dot"),
@@ -96,6 +100,7 @@ __all__ = [  # without abs, pow and sum, so that a star import leaves Python's o
     "erfc",
     "exp",
     "expm1",
+    "fit",
     "gelu",
     "grad",
     "gradcheck",
@@ -106,6 +111,7 @@ __all__ = [  # without abs, pow and sum, so that a star import leaves Python's o
     "jvp",
     "Layer",
     "leaky_relu",
+    "load_program",
     "log",
     "log10",
     "log1p",

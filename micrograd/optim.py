@@ -1,17 +1,22 @@
 """Optimisers: they move parameters against their gradients (S8).  Update rules and defaults are PyTorch's.
 
+An optimiser of a list of Values moves them one by one; one of ``program.parameters`` moves the array that a compiled program
+reads, as a whole and with the same rule.
+
 The learning rate is a number, or a function from the count of steps done to a number, such as
 ``cosine(0.1, 0.0, steps=100)``.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from micrograd import ops
 from micrograd.engine import Value
+from micrograd.ops import FLOATS
 
 Schedule = Callable[[int], float]
 LearningRate = float | Schedule
@@ -20,8 +25,9 @@ LearningRate = float | Schedule
 class Optimizer:
     """What all optimisers share: the parameters, the learning rate ``lr``, the count of ``steps`` done and the state.
 
-    ``state`` holds lists of one number a parameter by name.  A subclass gives their names in ``memories`` and moves the
-    parameters in ``_update(lr)``.  A parameter whose grad is None, as PyTorch leaves it, is skipped with its state.
+    ``state`` holds one number a parameter by name.  A subclass gives the names in ``memories`` and the update of one
+    parameter in ``_rule``, a rule over a number system as the operations have, with the numbers of ``_settings``.  A
+    parameter whose grad is None, as PyTorch leaves it, is skipped with its state.
 
     ValueError for no parameters, a parameter twice, and one that was computed from others; TypeError for one that is no
     Value.
@@ -30,10 +36,12 @@ class Optimizer:
     memories: tuple[str, ...] = ()
 
     def __init__(self, parameters: Iterable[Value], lr: LearningRate) -> None:
-        self.parameters = _checked(parameters)
+        self.parameters: Any = _checked(parameters)
         self.lr = lr if callable(lr) else _at_least_zero("lr", lr)
         self.steps = 0
-        self.state = {name: [0.0] * len(self.parameters) for name in self.memories}
+        self.state: dict[str, Any] = {name: [0.0] * len(self.parameters) for name in self.memories}
+        self._count = len(self.parameters)
+        self._stepper: Any = None  # what runs the rule on whole arrays
 
     def step(self) -> None:
         """Move every parameter once, by its present gradient.
@@ -50,20 +58,59 @@ class Optimizer:
         self._update(lr)
 
     def __repr__(self) -> str:
-        hidden = ("parameters", "state")
+        hidden = ("parameters", "state", "_count", "_stepper")
         settings = [f"{k}={'schedule' if callable(v) else repr(v)}" for k, v in vars(self).items() if k not in hidden]
         count = len(self.parameters)
         return f"{type(self).__name__}(<{count} parameter{'s' * (count != 1)}>, {', '.join(settings)})"
 
     def _update(self, lr: float) -> None:
-        raise NotImplementedError(f"{type(self).__name__} needs a method _update(lr) that moves self.parameters")
+        """Move every parameter by the rule."""
+        settings = self._settings(lr)
+        arrays = self._arrays()
+        memories = [self.state[name] for name in self.memories]
+        if arrays is not None:
+            self._stepper(self._rule, settings, (*arrays, *memories))
+            return
+        reached = [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
+        if reached:
+            old = [p.data for _, p in reached], [p.grad for _, p in reached], *([m[i] for i, _ in reached] for m in memories)
+            moved, *new = zip(*map(functools.partial(self._rule, FLOATS, settings), *old), strict=True)
+            for (_, p), number in zip(reached, moved, strict=True):
+                p.data = number
+            for memory, numbers in zip(memories, new, strict=True):
+                for (i, _), number in zip(reached, numbers, strict=True):
+                    memory[i] = number
 
-    def _reached(self) -> list[tuple[int, Value]]:
-        """The parameters that have a gradient, with their positions."""
-        return [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
+    def _settings(self, lr: float) -> tuple[float, ...]:
+        """The numbers that this step's rule reads; one that is zero may leave out a part of it."""
+        return (lr,)
+
+    def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, *memory: Any) -> tuple[Any, ...]:
+        """The new parameter and the new memories, from the parameter, its gradient and the old memories."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method _rule(xp, settings, w, g, *memory) that gives the new w")
+
+    def _arrays(self) -> tuple[Any, Any] | None:
+        """The arrays of a compiled program's parameters and of their gradients."""
+        if not hasattr(self.parameters, "_reader"):
+            return None
+        if len(self.parameters) != self._count:
+            raise RuntimeError(
+                f"the program has captured {len(self.parameters)} parameters by now, but this optimiser was made for "
+                f"{self._count}: make a new one of program.parameters"
+            )
+        arrays: tuple[Any, Any] | None = self.parameters._reader.flat()
+        if arrays is not None and self._stepper is None:
+            from micrograd.compile.steps import Stepper, to_arrays
+
+            self._stepper = Stepper()
+            to_arrays(self.state)
+        return arrays
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to zero, as each ``backward()`` adds to it."""
+        if hasattr(self.parameters, "zero_grad"):
+            self.parameters.zero_grad()
+            return
         for parameter in self.parameters:
             parameter.grad = 0.0
 
@@ -73,7 +120,7 @@ class Optimizer:
         >>> SGD([Value(1.0)], lr=0.1, momentum=0.9).state_dict()
         {'steps': 0, 'velocity': [0.0]}
         """
-        return {"steps": self.steps, **{name: list(numbers) for name, numbers in self.state.items()}}
+        return {"steps": self.steps, **{name: [float(x) for x in self.state[name]] for name in self.memories}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict()`` of the same kind of optimiser.  Where anything is wrong, nothing is changed.
@@ -88,7 +135,7 @@ class Optimizer:
         if not isinstance(steps, int) or steps < 0:
             raise ValueError(f"{name}.load_state_dict(): steps must be a whole number from 0, got {steps!r}")
         loaded = {memory: _numbers(name, memory, state[memory], len(self.parameters)) for memory in self.memories}
-        self.steps, self.state = steps, loaded
+        self.steps, self.state, self._stepper = steps, loaded, None
 
 
 class SGD(Optimizer):
@@ -126,14 +173,17 @@ class SGD(Optimizer):
         if nesterov and not momentum:
             raise ValueError("SGD(nesterov=True) needs a momentum, such as momentum=0.9")
 
-    def _update(self, lr: float) -> None:
-        velocity = self.state["velocity"]
-        for i, p in self._reached():
-            g = p.grad + self.weight_decay * p.data if self.weight_decay else p.grad
-            if self.momentum:
-                velocity[i] = self.momentum * velocity[i] + g
-                g = g + self.momentum * velocity[i] if self.nesterov else velocity[i]
-            p.data -= lr * g
+    def _settings(self, lr: float) -> tuple[float, ...]:
+        return lr, self.momentum, self.weight_decay, float(self.nesterov)
+
+    def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, velocity: Any) -> tuple[Any, ...]:  # type: ignore[override]
+        lr, momentum, weight_decay, nesterov = settings
+        if weight_decay:
+            g = g + weight_decay * w
+        if momentum:
+            velocity = momentum * velocity + g
+            g = g + momentum * velocity if nesterov else velocity
+        return w - lr * g, velocity
 
 
 class Adam(Optimizer):
@@ -168,19 +218,22 @@ class Adam(Optimizer):
         self.eps = _at_least_zero("eps", eps)
         self.weight_decay = _at_least_zero("weight_decay", weight_decay)
 
-    def _update(self, lr: float) -> None:
-        self._move(lr, self.weight_decay)
-
-    def _move(self, lr: float, weight_decay: float) -> None:
-        mean, square = self.state["mean"], self.state["square"]
+    def _settings(self, lr: float) -> tuple[float, ...]:
         beta1, beta2 = self.betas
-        rate = lr / (1.0 - beta1**self.steps)
-        scale = math.sqrt(1.0 - beta2**self.steps)
-        for i, p in self._reached():
-            g = p.grad + weight_decay * p.data if weight_decay else p.grad
-            mean[i] += (1.0 - beta1) * (g - mean[i])
-            square[i] = beta2 * square[i] + (1.0 - beta2) * g * g
-            p.data -= rate * ops.FLOATS.div(mean[i], math.sqrt(square[i]) / scale + self.eps)  # 0/0 is nan where eps is 0
+        rate, scale = lr / (1.0 - beta1**self.steps), 1.0 / math.sqrt(1.0 - beta2**self.steps)
+        return rate, scale, beta1, beta2, self.eps, self.weight_decay, 0.0
+
+    def _rule(  # type: ignore[override]
+        self, xp: Any, settings: Sequence[Any], w: Any, g: Any, mean: Any, square: Any
+    ) -> tuple[Any, ...]:
+        rate, scale, beta1, beta2, eps, weight_decay, shrink = settings
+        if weight_decay:
+            g = g + weight_decay * w
+        if shrink:
+            w = w - shrink * w
+        mean = mean + (1.0 - beta1) * (g - mean)
+        square = beta2 * square + (1.0 - beta2) * g * g
+        return w - rate * xp.div(mean, xp.sqrt(square) * scale + eps), mean, square  # 0/0 is nan where eps is 0
 
 
 class AdamW(Adam):
@@ -204,10 +257,9 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def _update(self, lr: float) -> None:
-        for _, p in self._reached():
-            p.data *= 1.0 - lr * self.weight_decay
-        self._move(lr, 0.0)
+    def _settings(self, lr: float) -> tuple[float, ...]:
+        *others, _, _ = super()._settings(lr)
+        return *others, 0.0, lr * self.weight_decay
 
 
 # ------------------------------------------------------------------------------------------------------- schedules
@@ -260,7 +312,10 @@ def step_decay(start: float, factor: float, every: int) -> Schedule:
 # ---------------------------------------------------------------------------------------------------------- checks
 
 
-def _checked(parameters: Iterable[Value]) -> list[Value]:
+def _checked(parameters: Iterable[Value]) -> Any:
+    """The parameters: those of a compiled program as they are, others as a list."""
+    if hasattr(parameters, "_recordings"):
+        raise TypeError("an optimiser takes the parameters of a compiled program, got the program: write program.parameters")
     if hasattr(parameters, "parameters"):
         raise TypeError(f"an optimiser takes a list of Values, got {type(parameters).__name__}: write model.parameters()")
     if isinstance(parameters, Value) or not hasattr(parameters, "__iter__"):
@@ -275,7 +330,7 @@ def _checked(parameters: Iterable[Value]) -> list[Value]:
             raise ValueError(f"a parameter must be a leaf, got the result of {value._op!r}: pass what it was computed from")
     if len(set(values)) != len(values):
         raise ValueError("a parameter is listed twice and would be moved twice: pass each one once")
-    return values
+    return parameters if hasattr(parameters, "_reader") else values
 
 
 def _at_least_zero(name: str, x: Any) -> float:

@@ -204,7 +204,7 @@ W = Value(1.0)
         (lambda: cosine(1.0, 0.0, 10, warmup=-1), ValueError, "warmup must be a whole number from 0, got -1"),
         (lambda: cosine(1.0, 0.0, 10, warmup=10), ValueError, "steps must be a whole number from 11, got 10"),
         (lambda: step_decay(1.0, 0.5, 2.5), ValueError, r"every must be a whole number from 1, got 2\.5"),
-        (lambda: Optimizer([W], 0.1).step(), NotImplementedError, r"Optimizer needs a method _update\(lr\)"),
+        (lambda: Optimizer([W], 0.1).step(), NotImplementedError, r"Optimizer needs a method _rule\(xp, settings, w, g"),
     ],
 )
 def test_bad_input_gives_an_error_that_names_expected_and_got(

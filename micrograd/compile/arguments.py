@@ -6,6 +6,7 @@ None, the lengths of lists, the shapes of arrays) is the *key* under which a rec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,9 @@ class Place:
         self.kind, self.start, self.shape = kind, start, shape
 
 
-def describe(x: Any, name: str, batched: bool, real: bool) -> Argument:
-    """Take an argument apart.  ``real`` makes its integers real numbers, as those are that a gradient is asked for by.
+def describe(x: Any, name: str, batched: bool, real: bool, build: bool = False) -> Argument:
+    """Take an argument apart.  ``real`` makes its integers real numbers, as those are that a gradient is asked for by;
+    ``build`` makes the tree too, which only a recording needs.
 
     TypeError for what is no number, container or setting; ValueError for a batched one without a leading axis.
     """
@@ -48,7 +50,7 @@ def describe(x: Any, name: str, batched: bool, real: bool) -> Argument:
             return Argument(("array", x.shape), x.reshape(-1), _NONE, Place("real", 0, x.shape))
         if x.dtype.kind in "iu":
             return Argument(("ints", x.shape), _NOTHING, x.reshape(-1), Place("index", 0, x.shape))
-    return _Walk(name, batched, real).argument(x)
+    return _Walk(name, batched, real, build).argument(x)
 
 
 _NOTHING = np.zeros(0)
@@ -56,8 +58,8 @@ _NONE = np.zeros(0, dtype=np.int64)
 
 
 class _Walk:
-    def __init__(self, name: str, batched: bool, real: bool) -> None:
-        self.name, self.batched, self.real = name, batched, real
+    def __init__(self, name: str, batched: bool, real: bool, build: bool) -> None:
+        self.name, self.batched, self.real, self.build = name, batched, real, build
         self.parts: dict[str, list[Any]] = {"real": [], "index": []}
         self.sizes = {"real": 0, "index": 0}
         self.examples: int | None = None
@@ -73,6 +75,8 @@ class _Walk:
         if self.batched:
             if not parts:
                 return np.zeros((0 if self.examples is None else self.examples, 0), dtype)
+            if not self.examples:
+                return np.zeros((0, self.sizes[kind]), dtype)
             rows = [np.asarray(part).reshape(len(part), -1) for part in parts]
             return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
         if len(parts) == 1 and isinstance(parts[0], np.ndarray):
@@ -81,10 +85,10 @@ class _Walk:
             return np.concatenate([np.atleast_1d(part) for part in parts])
         return np.array(parts, dtype=dtype)
 
-    def place(self, kind: str, part: Any, shape: tuple[int, ...]) -> Place:
-        made = Place(kind, self.sizes[kind], shape)
+    def place(self, kind: str, part: Any, shape: tuple[int, ...]) -> Place | None:
+        made = None if not self.build else Place(kind, self.sizes[kind], shape)
         self.parts[kind].append(part)
-        self.sizes[kind] += int(np.prod(shape))
+        self.sizes[kind] += math.prod(shape)
         return made
 
     def walk(self, x: Any, path: str) -> tuple[Any, Any]:
@@ -105,10 +109,17 @@ class _Walk:
             return self.array(x, path)
         if isinstance(x, dict):
             walked = {k: self.walk(v, f"{path}[{k!r}]") for k, v in x.items()}
-            return (kind, *((k, key) for k, (key, _) in walked.items())), trees._like_dict(x, [t for _, t in walked.values()])
+            tree = trees._like_dict(x, [t for _, t in walked.values()]) if self.build else None
+            return (kind, *((k, key) for k, (key, _) in walked.items())), tree
+        if kind is list and not (self.build or self.batched) and set(map(type, x)) == {float}:  # most numbers come like this
+            self.parts["real"] += x
+            self.sizes["real"] += len(x)
+            return (kind, *["r"] * len(x)), None
         if isinstance(x, (list, tuple)):
             parts = [self.walk(v, f"{path}[{i}]") for i, v in enumerate(x)]
-            made = [tree for _, tree in parts]
+            made = [tree for _, tree in parts] if self.build else []
+            if not self.build:
+                return (kind, *(key for key, _ in parts)), None
             return (kind, *(key for key, _ in parts)), kind._make(made) if hasattr(kind, "_make") else kind(made)
         if isinstance(x, np.ndarray) and x.dtype.kind == "O" and x.ndim:
             parts = [self.walk(v, path) for v in x.ravel().tolist()]
@@ -213,23 +224,26 @@ def rebuild(tree: Any, real: Callable[[int], Any], index: Callable[[int], Any]) 
 
 
 def fill(tree: Any, numbers: Any, batched: bool) -> Any:
-    """A gradient: the numbers of an argument's shape in its structure.  With ``batched`` they have a leading axis."""
+    """A gradient: the numbers of an argument in its structure.  With ``batched`` they have a leading axis."""
+    return _filled(tree, numbers, None if batched else numbers.tolist())
+
+
+def _filled(tree: Any, numbers: Any, floats: list[float] | None) -> Any:
     if isinstance(tree, Place):
         if tree.kind != "real":
             return 0.0 if tree.shape == () else np.zeros(tree.shape)
-        size = int(np.prod(tree.shape))
-        part = numbers[..., tree.start : tree.start + size]
-        if batched:
-            return part.reshape(part.shape[0], *tree.shape)
-        return float(part[0]) if tree.shape == () else part.reshape(tree.shape)
+        if tree.shape == () and floats is not None:
+            return floats[tree.start]
+        part = numbers[..., tree.start : tree.start + math.prod(tree.shape)]
+        return part.reshape(tree.shape if floats is not None else (len(part), *tree.shape))
     if isinstance(tree, ModuleTree):
-        return trees.unflatten(tree.structure, [float(numbers[place.start]) for place in tree.places])
+        assert floats is not None
+        return trees.unflatten(tree.structure, [floats[place.start] for place in tree.places])
     if isinstance(tree, dict):
-        return trees._like_dict(tree, [fill(v, numbers, batched) for v in tree.values()])
+        return trees._like_dict(tree, [_filled(v, numbers, floats) for v in tree.values()])
     if isinstance(tree, (list, tuple)):
-        parts = [fill(v, numbers, batched) for v in tree]
+        parts = [_filled(v, numbers, floats) for v in tree]
         return type(tree)._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
     if isinstance(tree, np.ndarray):
-        parts = [fill(v, numbers, batched) for v in tree.ravel().tolist()]
-        return trees._like_array(tree, parts)
+        return trees._like_array(tree, [_filled(v, numbers, floats) for v in tree.ravel().tolist()])
     return tree

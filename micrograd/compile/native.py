@@ -19,7 +19,7 @@ import numpy as np
 
 from micrograd.compile import toolchain
 from micrograd.compile.emit import Code, Dialect, Term, write
-from micrograd.compile.roll import LANES, Instruction, Map, Product, Rolled, Rows, Scatter, Take
+from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take
 from micrograd.compile.tape import KINDS
 from micrograd.compile.views import Nest, nest, strides
 
@@ -108,6 +108,7 @@ class Writer:
         self.leaves = [(base, base + space.size, k) for k, (space, base) in enumerate(rolled.spaces) if space.kind == "real" and not space.batched and space.size]
         self.scratch = 0
         self.copied: set[int] = set()  # spaces that some table reaches into: they are copied next to the other numbers
+        self._copy(rolled.outputs)
         for _ in range(2):  # the first writing finds out which
             self.parts, self.table, self.table_size = [], [], 0
             self.text = self._program()
@@ -117,7 +118,7 @@ class Writer:
     def at(self, addresses: Any, steps: tuple[int, ...], loops: Sequence[str] = "ijk") -> str:
         """A number of a view with constant steps, within its loops."""
         first = int(addresses.flat[0])
-        terms = [v if s == 1 else f"{s} * {v}" for s, v in zip(steps, loops, strict=False) if s]
+        terms = [v if s == 1 else f"{s} * {v}" for s, v in zip(steps, loops, strict=False) if s] + _turn(addresses)
         if first >= LANES:
             where = " + ".join([str(first - LANES), *terms])
             return f"v[({where}) * L + l]" if terms else f"v[{where} * L + l]"
@@ -127,6 +128,8 @@ class Writer:
     def _base(self, addresses: Any) -> tuple[str, int]:
         """The array that some shared numbers lie in, and the address where it begins."""
         first = addresses.flat[0]
+        if getattr(addresses, "shift", 0):
+            addresses = np.concatenate([np.asarray(addresses).ravel(), np.asarray(addresses).ravel() + addresses.shift * (addresses.turns - 1)])
         start, end = self.rolled.sums
         if start <= first < end:
             return "s", start
@@ -144,11 +147,11 @@ class Writer:
 
     def pointer(self, addresses: Any) -> str:
         """A pointer to the first number of a view with constant steps."""
-        first = int(addresses.flat[0])
+        first, turn = int(addresses.flat[0]), _turn(addresses)
         if first >= LANES:
-            return f"v + {first - LANES}L * L"
+            return f"v + ({' + '.join([f'{first - LANES}L', *turn])}) * L"
         base, start = self._base(addresses)
-        return f"{base} + {first - start}"
+        return " + ".join([f"{base} + {first - start}", *turn])
 
     def lookup(self, addresses: Any, index: str) -> str:
         """A number of a view without constant steps: its place stands in a table."""
@@ -157,11 +160,14 @@ class Writer:
         start, end = self.rolled.sums
         if not lanes:
             self._copy(flat)
+            if _turn(addresses):
+                self._copy(flat + addresses.shift * (addresses.turns - 1))
         name = "v" if lanes else "w"
         if not lanes and start <= flat.min() and flat.max() < end:
             name, flat = "s", flat - start
         at = self.tabled(flat - LANES if lanes else flat)
-        return f"v[(long)t[{at} + {index}] * L + l]" if lanes else f"{name}[t[{at} + {index}]]"
+        place = " + ".join([f"t[{at} + {index}]", *_turn(addresses)])
+        return f"v[(long)({place}) * L + l]" if lanes else f"{name}[{place}]"
 
     def tabled(self, numbers: Any) -> int:
         """The place in the table of these numbers."""
@@ -180,12 +186,17 @@ class Writer:
     def constant(self, addresses: Any) -> str | None:
         """The literal of a view that is one constant of the program."""
         first = addresses.flat[0]
+        if _turn(addresses):
+            return None
         constants = self.rolled.constants
         return _number(float(constants[first])) if first < len(constants) and (addresses == first).all() else None
 
     # -------------------------------------------------------------------------------------------------- instructions
 
-    def statements(self, instruction: Instruction) -> str:
+    def statements(self, instruction: Instruction | Loop) -> str:
+        if isinstance(instruction, Loop):
+            body = "\n".join("{ " + self.statements(i) + " }" for i in instruction.body)
+            return f"for (long r = 0; r < {instruction.turns}; r++) {{\n{body} }}"
         if isinstance(instruction, Map):
             return self.map(instruction)
         if isinstance(instruction, Product):
@@ -524,11 +535,12 @@ class _Walk:
         if (view.ndim == 2 and step is None) or steps is None:
             if step is None and view.ndim == 2:
                 at = self.writer.tabled(view)
-                return f"t[{at} + {view.shape[1]} * ({self.member()}) + {k}]"
+                return " + ".join([f"t[{at} + {view.shape[1]} * ({self.member()}) + {k}]", *_turn(view)])
             first = f"t[{self.writer.tabled(self.starts[number])} + {self.member()}]"
         else:
             terms = [f"{s} * {v}" for s, v in zip(steps, "ijh", strict=False) if s]
             first = " + ".join([str(int(self.starts[number].flat[0])), *terms])
+        first = " + ".join([first, *_turn(view)])
         return f"{first} + {step}L * {k}" if k not in ("", "0") and step else first
 
     def text(self, number: int, k: str = "") -> str:
@@ -544,6 +556,12 @@ class _Walk:
         place = self.place(number, k)
         self.views[number], self.starts[number] = view, self.starts[number] + shift
         return f"{base}[{place}]"
+
+
+def _turn(addresses: Any) -> list[str]:
+    """How far a loop over turns has moved a view."""
+    shift = getattr(addresses, "shift", 0)
+    return [f"{shift}L * r"] if shift else []
 
 
 def _row_step(view: Any) -> int | None:
@@ -627,6 +645,7 @@ class NativeKernel:
         spaces = len(rolled.spaces)
         self.pointers = (ctypes.c_void_p * max(spaces, 1))()
         self.indexes = (ctypes.c_void_p * max(spaces, 1))()
+        self.bytes = self.w.nbytes + rolled.lanes * self.block * self.dtype.itemsize
         self.fixed = (self.pointers, self.indexes, ctypes.c_void_p(self.w.ctypes.data), ctypes.c_void_p(self.table.ctypes.data))
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
@@ -677,6 +696,65 @@ class NativeKernel:
                 total += sums[chunk]
             self.w[start:end] = total
         return out
+
+
+def c_source(rolled: Rolled, dtype: Any) -> str:
+    """One self-contained C file of a vector program, with its tables, and a comment that says how to call it."""
+    writer = Writer(rolled, "double" if dtype == np.float64 else "float")
+    table = _joined(writer.table).tolist()
+    rows = ",\n  ".join(", ".join(map(str, table[i : i + 20])) for i in range(0, len(table), 20))
+    constants = ", ".join(_plain_number(x) for x in rolled.constants.tolist())
+    return "\n".join(
+        [
+            _header(rolled, writer),
+            writer.text,
+            f"const int32_t mg_table[] = {{\n  {rows}\n}};",
+            f"const real mg_constants[{max(len(rolled.constants), 1)}] = {{{constants or '0'}}};",
+            "",
+        ]
+    )
+
+
+def _plain_number(x: float) -> str:
+    return "NAN" if x != x else repr(x).replace("inf", "INFINITY")
+
+
+def _header(rolled: Rolled, writer: Writer) -> str:
+    real = writer.real
+    inputs = [
+        f"   {'in' if space.kind == 'real' else 'ix'}[{k}]  {space.name}: {space.size} {real if space.kind == 'real' else 'int64_t'}"
+        + (" for each example, example by example" if space.batched else "")
+        for k, (space, _) in enumerate(rolled.spaces)
+        if space.size
+    ]
+    shared = rolled.outputs[rolled.outputs < LANES]
+    lanes = int((rolled.outputs >= LANES).sum())
+    lines = [
+        "/* A program written by micrograd.compile.  Compile with: cc -std=gnu11 -O3 -march=native -fno-math-errno",
+        "   -fno-trapping-math -fopenmp-simd, link with -lm.",
+        "",
+        "   Inputs, one pointer for each number (those not listed may be null):",
+        *inputs,
+        f"   Work space: real w[{rolled.shared + 16}], whose first {len(rolled.constants)} numbers are mg_constants, set once.",
+        "   Call mg_before(in, ix, w, mg_table).",
+    ]
+    if rolled.lanes:
+        start, end = rolled.sums
+        lines += [
+            f"   Then, for the examples from .. to - 1 of all of them, mg_batch(in, ix, w, v, s, mg_table, from, to, examples, out) with",
+            f"   real v[{rolled.lanes * writer.lanes}] as scratch, s[{end - start}] zeroed before, to which the sums over the examples are added, and",
+            f"   out with {lanes} results for each example.  Copy s to w + {start}, then call mg_after(in, ix, w, mg_table).",
+        ]
+    if len(shared):
+        lines.append(f"   Results: w at {_places(shared)}.")
+    return "\n".join([*lines, "*/"])
+
+
+def _places(addresses: Any) -> str:
+    if len(addresses) > 1 and (np.diff(addresses) == 1).all():
+        return f"{addresses[0]} .. {addresses[-1]}"
+    shown = ", ".join(map(str, addresses[:40].tolist()))
+    return shown + (f", ... ({len(addresses)} in all)" if len(addresses) > 40 else "")
 
 
 def _joined(tables: list[Any]) -> Any:

@@ -8,15 +8,26 @@ tables beside the text, ``t[3]``.  A batch is taken in chunks, always the same o
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from micrograd.compile.emit import Code, Term
-from micrograd.compile.roll import LANES, Addresses, Instruction, Map, Product, Rolled, Rows, Scatter, Take, describe
 from micrograd.compile.tape import KINDS
+from micrograd.compile.vector import (
+    LANES,
+    Addresses,
+    Instruction,
+    Loop,
+    Map,
+    Product,
+    Rolled,
+    Rows,
+    Scatter,
+    Take,
+    describe,
+)
 
 CHUNK_BYTES = 1 << 26  # of the numbers of the examples that are in work at one time
 
@@ -29,6 +40,8 @@ def source(rolled: Rolled, dtype: str = "float64") -> str:
 class NumpyKernel:
     """A vector program, ready to run: ``source`` is its text."""
 
+    name = "numpy"
+
     def __init__(self, rolled: Rolled, dtype: str = "float64") -> None:
         self.rolled, self.dtype = rolled, np.dtype(dtype)
         writer = _Writer(rolled)
@@ -36,11 +49,15 @@ class NumpyKernel:
         self.tables, self._integers = writer.tables, writer.integers
         namespace: dict[str, Any] = {}
         exec(compile(self.source, "<NumPy program>", "exec"), namespace)
-        self._phases = tuple(namespace.get(name) for name in ("before", "batch", "after"))
+        self._phases: tuple[Any, ...] = tuple(namespace.get(name) for name in ("before", "batch", "after"))
         outputs = np.asarray(rolled.outputs)
         self._shared, self._lanes = outputs[outputs < LANES], outputs[outputs >= LANES] - LANES
         number_bytes = self.dtype.itemsize * max(1, rolled.lanes)
         self.chunk = max(16, min(1024, CHUNK_BYTES // number_bytes))
+        self.bytes = self.dtype.itemsize * (rolled.shared + self.chunk * rolled.lanes) + sum(
+            table.nbytes for table in self.tables
+        )
+        self.bytes = self.dtype.itemsize * (rolled.shared + rolled.lanes * self.chunk)
 
     def run(self, inputs: Sequence[Any], examples: int = 1) -> tuple[Any, Any]:
         """The outputs that all examples share, and those of each example as an array (examples, number of them).
@@ -68,7 +85,7 @@ class NumpyKernel:
         return w[self._shared], lanes
 
     def _run_chunk(self, w: Any, i: Any, inputs: Sequence[Any], some: slice, lanes: Any) -> None:
-        """The batched phase for some of the examples: sums over the batch are added to ``w``, their outputs set in ``lanes``."""
+        """The batched phase for some examples: sums over the batch are added to ``w``, outputs are set in ``lanes``."""
         count = some.stop - some.start
         v = np.empty((self.rolled.lanes, count), self.dtype)
         j = np.empty((self._integers[1], count), np.int64)
@@ -104,7 +121,7 @@ def grid(numbers, start, shape, steps):
 """,
     "gather": f"""
 def gather(w, v, places):
-    \"\"\"Numbers of which some are shared and some are of the examples, whose addresses start at 2**{LANES.bit_length() - 1}.\"\"\"
+    \"\"\"Numbers of which some are shared and some, from address 2**{LANES.bit_length() - 1}, are of the examples.\"\"\"
     own = places >= {LANES}
     numbers = np.empty(places.shape + v.shape[1:], real)
     numbers[~own] = w[places[~own], None]
@@ -152,7 +169,7 @@ _FUNCTIONS = {
     "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "pow": "np.power", "div": "np.divide",
     "where": "where", "erf": "erf", "erfc": "erfc",
 }  # fmt: skip
-_INFIX = frozenset("+ - * < <= > >= & |".split())
+_INFIX = frozenset(["+", "-", "*", "<", "<=", ">", ">=", "&", "|"])
 
 
 def _spell(function: str, args: Sequence[str]) -> str:
@@ -192,7 +209,7 @@ def expressions(outputs: Sequence[Any], names: dict[Term, str]) -> tuple[list[st
         if uses[term] == 1:
             stack += [a for a in term.args if isinstance(a, Term)]
     texts: dict[Term, str] = {}
-    lines = []
+    lines: list[str] = []
 
     def text(x: Any) -> str:
         return texts[x] if isinstance(x, Term) else repr(float(x))
@@ -209,7 +226,7 @@ def expressions(outputs: Sequence[Any], names: dict[Term, str]) -> tuple[list[st
 
 @functools.lru_cache(maxsize=4096)
 def _rule_lines(code: int, count: int, wanted: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Lines and expressions of an operation of so many operands, which stand as {0}, {1}: -1 is its value, j a derivative."""
+    """Lines and expressions of an operation of some operands, {0}, {1}, ...; wanted is -1 for its value, j for a slope."""
     op = KINDS[code].op
     assert op is not None
     recorded = Code()
@@ -228,6 +245,7 @@ class _Writer:
         self.tables: list[Any] = []
         self._known: dict[bytes, int] = {}
         self.lines: list[str] = []
+        self.indent = "    "
         counts = [0, 0]
         starts: dict[int, int] = {}  # by the address of an index space: the position of its first integer
         for space, base in rolled.spaces:
@@ -244,7 +262,6 @@ class _Writer:
                 if name == "batch":
                     self.lines.append("    n = v.shape[1]")
                 for instruction in instructions:
-                    self.lines.append(f"    # {describe(instruction)}")
                     self.write(instruction)
         body = "\n".join(self.lines)
         rolled = self.rolled
@@ -257,8 +274,14 @@ class _Writer:
         return "\n".join([*head, *(f"\n{helper.rstrip()}" for helper in helpers)]) + body + "\n"
 
     def write(self, instruction: Instruction) -> None:
+        if isinstance(instruction, Loop):
+            self.write_loop(instruction)
+            return
+        self.line(f"# {describe(instruction)}")
         if isinstance(instruction, Map):
             self.write_map(instruction)
+        elif isinstance(instruction, Rows) and instruction.lengths is not None and not instruction.largest:
+            self.write_ragged(instruction)
         elif isinstance(instruction, (Product, Rows)):
             self.write_sums(instruction)
         elif isinstance(instruction, Take):
@@ -266,8 +289,21 @@ class _Writer:
         else:
             self.write_scatter(instruction)
 
+    def write_loop(self, loop: Loop) -> None:
+        """A loop over the turns ``r``; addresses move by a step at each of them."""
+        if any(isinstance(i, (Scatter, Loop)) for i in loop.body):  # whose tables are made of what they read
+            for turn in range(loop.turns):
+                for instruction in loop.unrolled(turn):
+                    self.write(instruction)
+            return
+        self.line(f"for r in range({loop.turns}):")
+        self.indent += "    "
+        for instruction in loop.body:
+            self.write(instruction)
+        self.indent = self.indent[4:]
+
     def line(self, text: str) -> None:
-        self.lines.append(f"    {text}")
+        self.lines.append(f"{self.indent}{text}")
 
     # ------------------------------------------------------------------------------------------------------- addresses
 
@@ -279,7 +315,7 @@ class _Writer:
         if number is None:
             number = self._known[key] = len(self.tables)
             self.tables.append(array)
-        return f"t[{number}]"
+        return f"t[{number}]{_turns(addresses)}"
 
     def vector(self, addresses: Addresses, lift: bool = False, spread: bool = True) -> str:
         """The numbers at these addresses.
@@ -289,11 +325,12 @@ class _Writer:
         first, count = int(addresses[0]), len(addresses)
         own = first >= LANES
         step = int(addresses[1]) - first if count > 1 else 1
-        start = first - LANES if own else first
+        name, start = ("v", first - LANES) if own else ("w", first)
         axis = ", None" if lift and not own else ""
-        name = "v" if own else "w"
-        if abs(step) < LANES >> 1 and (step or spread) and (count < 3 or (np.diff(addresses) == step).all()):
-            return f"{name}[{_slice(start, step, count)}{axis}]"
+        turns = _turns(addresses)
+        is_slice = abs(step) < LANES >> 1 and (step > 0 or (step < 0 and not turns) or (step == 0 and spread))
+        if is_slice and (count < 3 or (np.diff(addresses) == step).all()):
+            return f"{name}[{_slice(start, step, count, turns)}{axis}]"
         if not _is_uniform(addresses):
             return f"gather(w, v, {self.table(addresses)})"
         return f"{name}[{self.table(addresses - LANES if own else addresses)}{axis}]"
@@ -304,21 +341,22 @@ class _Writer:
         first = int(addresses[0, 0])
         own = first >= LANES
         name, start = ("v", first - LANES) if own else ("w", first)
-        axis = ", None" if lift and not own else ""
         even = _even(addresses)
         if even is None:
             if not _is_uniform(addresses):
                 return f"gather(w, v, {self.table(addresses)})"
+            axis = ", None" if lift and not own else ""
             return f"{name}[{self.table(addresses - LANES if own else addresses)}{axis}]"
         down, right = even
-        examples, lifted = (", n" if own else ""), ("[..., None]" if axis else "")
-        whole = f"{name}[{start}:{start + rows * columns}]"
+        turns = _turns(addresses)
+        examples, lifted = (", n" if own else ""), ("[..., None]" if lift and not own else "")
+        whole = f"{name}[{_slice(start, 1, rows * columns, turns)}]"
         if right == 1 and down == columns:
             return f"{whole}.reshape({rows}, {columns}{examples}){lifted}"
         if down == 1 and right == rows:
             turned = ".swapaxes(0, 1)" if own else ".T"
             return f"{whole}.reshape({columns}, {rows}{examples}){turned}{lifted}"
-        return f"grid({name}, {start}, ({rows}, {columns}), ({down}, {right})){lifted}"
+        return f"grid({name}, {start}{turns}, ({rows}, {columns}), ({down}, {right})){lifted}"
 
     # ------------------------------------------------------------------------------------------------------------ maps
 
@@ -443,12 +481,28 @@ class _Writer:
         else:
             self.line(f"{target} {'+=' if p.add or p.reduced else '='} {text}")
 
+    def write_ragged(self, p: Rows) -> None:
+        """Sums over rows of different lengths."""
+        inside = np.arange(p.a.shape[1]) < np.asarray(p.lengths)[:, None]
+        starts = np.concatenate([[0], np.cumsum(p.lengths)[:-1]])
+        factors = [p.a[inside]] if p.b is None else [p.a[inside], p.b[inside]]
+        own = any(int(f.max()) >= LANES for f in factors)
+        own_c = int(p.c[0]) >= LANES
+        terms = " * ".join(self.vector(f, lift=own or own_c, spread=False) for f in factors)
+        text = f"np.add.reduceat({terms}, {self.table(starts)}, axis=0)"
+        if p.reduced:
+            text = f"{text}.sum(-1)" if own else f"n * {text}"
+        if p.sign < 0:
+            self.line(f"{self.vector(p.c)} {'-=' if p.add or p.reduced else '= -'}{text}")
+        else:
+            self.line(f"{self.vector(p.c)} {'+=' if p.add or p.reduced else '='} {text}")
+
     # ---------------------------------------------------------------------------------------------------------- tables
 
     def index(self, addresses: Addresses) -> tuple[str, bool]:
         """The integers at these addresses, and whether each example has its own."""
         own = bool(np.ravel(addresses)[0] >= LANES)
-        positions = np.zeros(np.shape(addresses), dtype=np.int64)
+        positions = np.zeros_like(addresses)  # a place in a loop stays one
         for space, base in self.rolled.spaces:
             if space.kind == "index":
                 inside = (addresses >= base) & (addresses < base + space.size)
@@ -501,7 +555,15 @@ def _occurrence(numbers: Any) -> Any:
     return found
 
 
-def _slice(start: int, step: int, count: int) -> str:
+def _turns(addresses: Any) -> str:
+    """What is added to addresses at the turn r of a loop."""
+    shift = getattr(addresses, "shift", 0)
+    return f" {'+' if shift > 0 else '-'} {abs(shift)} * r" if shift else ""
+
+
+def _slice(start: int, step: int, count: int, turns: str = "") -> str:
+    if turns:
+        return f"{start}{turns} : {start + step * (count - 1) + 1}{turns}" + (f" : {step}" if step > 1 else "")
     if step == 0:
         return f"{start}:{start + 1}"
     if step == 1:

@@ -1,344 +1,207 @@
 """Programs: the public face of the compiler.
 
-``compile(fn)`` gives a :class:`Program`.  Its first call records ``fn`` (:mod:`trace`), and each thing asked of it (a value,
-a gradient by some arguments, a Jacobian) is a *routine*: simplified, differentiated, rolled and handed to a backend once.
+``compile(fn)`` gives a :class:`Program`.  Its first call records ``fn``; each thing asked of it (a value, a gradient by some
+arguments, a Jacobian) is a routine that is differentiated, rolled and handed to a backend once.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import time
+import threading
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from micrograd import engine, ops, trees
-from micrograd.compile import tape as tapes
-from micrograd.compile.adjoint import adjoint
-from micrograd.compile.arguments import Argument, describe, fill, rebuild
+from micrograd import trees
+from micrograd.compile.arguments import Argument, describe, fill
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.parameters import Parameters
-from micrograd.compile.roll import LANES, Rolled, roll
-from micrograd.compile.simplify import Sums, simplify
-from micrograd.compile.tape import Space, Tape
+from micrograd.compile.recording import Recording, Request, Routine, Stats
+from micrograd.compile.surroundings import note, same
 from micrograd.compile.toolchain import NoCompiler
-from micrograd.compile.trace import Index, Trace
-from micrograd.engine import Value
+from micrograd.compile.vector import Rolled
 
 BACKENDS = ("auto", "numpy", "native")
 DTYPES = {"float64": np.float64, "float32": np.float32}
 REDUCTIONS = (None, "sum", "mean")
-
-
-@dataclass
-class Stats:
-    """What a program has done: recordings and their sizes, and the seconds of each stage, summed over its routines."""
-
-    recordings: int = 0
-    routines: int = 0
-    nodes: int = 0
-    instructions: int = 0
-    bytes: int = 0
-    backend: str = ""
-    compiler_calls: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, seconds: float) -> None:
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-
-@dataclass
-class Routine:
-    """One thing that can be asked of a recording, ready to run: a kernel and what its outputs are."""
-
-    kernel: Any
-    rolled: Rolled
-    tape: Tape
-    is_lane: Any  # for each output whether each example has its own
-
-
-class Recording:
-    """One run of the function: its tape, what it captured, and the routines made of it."""
-
-    def __init__(self, program: Program, arguments: list[Argument], batched: list[bool]) -> None:
-        self.program, self.batched = program, batched
-        self.trees = [argument.tree for argument in arguments]
-        trace = self.trace = Trace()
-        self.spaces: list[tuple[int, int]] = []  # of each argument: the spaces of its real numbers and of its integers
-        self.shapes = [(a.reals.shape[-1:], a.ints.shape[-1:]) for a in arguments]
-        places = []
-        names = program._argument_names(len(arguments))
-        for argument, name, own in zip(arguments, names, batched, strict=True):
-            real = trace.tape.space(Space(name, "real", own))
-            index = trace.tape.space(Space(name, "index", own))
-            self.spaces.append((real, index))
-            places.append(self._rebuilt(argument, real, index, own))
-        self.weight = trace.tape.space(Space("weight"))
-        result = program.fn(*places)
-        leaves, self.structure = trees.flatten(result, "the result")
-        trace.tape.outputs = list(trace.nodes("the result", leaves))
-        self.scalar = isinstance(self.structure, trees.Slot)
-        self.raw_nodes = len(trace.tape)
-        self.tape = trace.tape
-        self.captured = trace.captured
-        self.routines: dict[Any, Routine] = {}
-
-    def _rebuilt(self, argument: Argument, real: int, index: int, batched: bool) -> Any:
-        trace = self.trace
-        tape = trace.tape
-        symbols: dict[int, Any] = {}
-        for i in range(argument.reals.shape[-1]):
-            symbols[i] = trace.symbol(tape.leaf(real, i))
-        ints = argument.ints
-        first = ints[0] if batched and len(ints) else ints
-        return rebuild(argument.tree, symbols.__getitem__, lambda i: Index(trace, index, i, int(first[i])))
-
-    def fits(self, arguments: list[Argument]) -> bool:
-        """Whether the integers that became part of the program are the same."""
-        for (space, position), value in self.trace.frozen.items():
-            for argument, (_, index) in zip(arguments, self.spaces, strict=True):
-                if index == space and int(argument.ints[position]) != value:
-                    return False
-        return True
-
-    def check(self, arguments: list[Argument]) -> None:
-        """IndexError for an integer outside the table that it picks from."""
-        for (space, position), size in self.trace.bounds.items():
-            for argument, (_, index) in zip(arguments, self.spaces, strict=True):
-                if index == space:
-                    picked = argument.ints[..., position]
-                    if picked.size and not (-size <= picked.min() and picked.max() < size):
-                        worst = picked.min() if picked.min() < -size else picked.max()
-                        raise IndexError(f"take(): index {int(worst)} is outside a table of {size}")
-
-    # ------------------------------------------------------------------------------------------------------ routines
-
-    def routine(self, request: tuple[Any, ...]) -> Routine:
-        found = self.routines.get(request)
-        if found is None:
-            found = self.routines[request] = self._build(request)
-        return found
-
-    def _build(self, request: tuple[Any, ...]) -> Routine:
-        program, stats = self.program, self.program.stats
-        stage = _Stages(stats)
-        tape = stage("simplify", lambda: simplify(self.tape))
-        tape = stage("adjoint", lambda: self._extended(tape, request))
-        rolled = stage("roll", lambda: roll(tape))
-        kernel = stage("backend", lambda: program._kernel(rolled))
-        stats.routines += 1
-        stats.nodes += self.raw_nodes
-        stats.instructions += len(rolled.before) + len(rolled.batch) + len(rolled.after)
-        stats.bytes += 8 * (rolled.shared + rolled.lanes * kernel.block)
-        stats.backend = kernel.name
-        return Routine(kernel, rolled, tape, rolled.outputs >= LANES)
-
-    def _extended(self, tape: Tape, request: tuple[Any, ...]) -> Tape:
-        """The tape with what is asked for as its outputs."""
-        what, *rest = request
-        results = list(tape.outputs)
-        values = [self._value(tape, out) for out in results]
-        if what == "value":
-            tape.outputs = values
-        elif what == "grad":
-            tape.outputs = values + self._gradients(tape, results[0], self._leaves(tape, rest[0]))
-        elif what == "jacobian":
-            rows: list[int] = []
-            leaves = self._leaves(tape, rest[0])
-            for out in results:
-                rows += self._gradients(tape, out, leaves)
-            tape.outputs = values + rows
-        return tape
-
-    def _value(self, tape: Tape, out: int) -> int:
-        """A result, summed over the batch if that was asked for."""
-        reduce = self.program.reduce
-        if reduce is None:
-            return out
-        sums = Sums(tape)
-        batched = tape.batched()[out]
-        weight = tape.leaf(self.weight, 0 if batched else 1)
-        return sums.emit([[out, weight], [], [], []], reduced=bool(batched))
-
-    def _leaves(self, tape: Tape, spaces: tuple[int, ...]) -> list[int | None]:
-        """The instructions of all numbers of some spaces, None for what the program does not use."""
-        nodes = {origin: node for node, origin in tape.origins.items()}
-        sizes = [(space, self.trace.tape.spaces[space].size) for space in spaces]
-        return [nodes.get((space, i)) for space, size in sizes for i in range(size)]
-
-    def _gradients(self, tape: Tape, result: int, leaves: list[int | None]) -> list[int]:
-        """The instructions of the derivatives of one result by some leaves."""
-        seed = tape.constant(1.0)
-        if self.program.reduce is not None:
-            seed = tape.leaf(self.weight, 0 if tape.batched()[result] else 1)
-        _, found = adjoint(tape, {result: seed}, [leaf for leaf in leaves if leaf is not None])
-        given = iter(found)
-        zero = tape.constant(0.0)
-        return [zero if leaf is None else next(given) for leaf in leaves]
-
-    # ------------------------------------------------------------------------------------------------------- running
-
-    def run(self, routine: Routine, arguments: list[Argument], examples: int) -> tuple[Any, Any]:
-        inputs = [self.program.parameters._numbers(self.captured)]
-        for argument in arguments:
-            inputs += (argument.reals, argument.ints)
-        weight = 1.0 / examples if self.program.reduce == "mean" and examples else 1.0
-        inputs.append(np.array([weight, weight * examples]))
-        return routine.kernel.run(inputs, examples)  # type: ignore[no-any-return]
-
-
-class _Stages:
-    """Runs the stages, keeps their times, and shows their results where MICROGRAD_TRACE=1 asks for it."""
-
-    def __init__(self, stats: Stats) -> None:
-        self.stats = stats
-
-    def __call__(self, name: str, stage: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = stage()
-        seconds = time.perf_counter() - start
-        self.stats.add(name, seconds)
-        show(name, result, seconds)
-        return result
-
-
-def show(name: str, form: Any, seconds: float) -> None:
-    """Print the form that a stage gave, if the environment asks for it."""
-    import os
-    import sys
-
-    if os.environ.get("MICROGRAD_TRACE") == "1":
-        print(f"--- {name}: {seconds * 1e3:.1f} ms\n{form}", file=sys.stderr)
+_warned: set[str] = set()
 
 
 class Program:
-    """A compiled function; see :func:`micrograd.compile`."""
+    """A compiled function; see :func:`micrograd.compile`.
 
-    def __init__(
-        self, fn: Callable[..., Any], batch: Any, reduce: str | None, backend: str, dtype: str, threads: int
-    ) -> None:
-        if not callable(fn):
-            raise TypeError(f"compile() takes a function, got {type(fn).__name__}")
-        for name, value, allowed in (("backend", backend, BACKENDS), ("dtype", dtype, tuple(DTYPES)), ("reduce", reduce, REDUCTIONS)):
-            if value not in allowed:
-                raise ValueError(f"compile(): {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-        if not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"compile(): threads must be a whole number from 1, got {threads!r}")
-        if reduce is not None and batch is None:
-            raise ValueError("compile(): reduce sums over a batch, so it needs batch=, such as batch=(None, 0)")
-        if isinstance(batch, (int, type(None))):
-            axes: Any = batch
-        else:
-            axes = tuple(batch)
-        if any(axis not in (None, 0) or isinstance(axis, bool) for axis in (axes if isinstance(axes, tuple) else (axes,))):
-            raise ValueError(f"compile(): batch has None or 0 for each positional argument, got {batch!r}")
-        self.fn, self.batch, self.reduce, self.threads = fn, axes, reduce, threads
-        self.backend, self.dtype = backend, np.dtype(DTYPES[dtype])
+    Calls in several threads are right: one runs at a time.
+    """
+
+    def __init__(self, fn: Callable[..., Any], batch: Any, reduce: str | None, backend: str, dtype: str, threads: int) -> None:
+        _check(fn, batch, reduce, backend, dtype, threads)
+        self.fn, self.reduce, self.threads, self.backend = fn, reduce, threads, backend
+        self.batch = batch if isinstance(batch, (int, type(None))) else tuple(batch)
+        self.dtype = np.dtype(DTYPES[dtype])
         self.stats = Stats()
-        self.parameters = Parameters()
+        self._parameters = Parameters()
         self._recordings: dict[Any, list[Recording]] = {}
-        self._last: tuple[Recording, Routine] | None = None
+        self._around: Any = None
+        self._last: Routine | None = None
+        self._last_recording: Recording | None = None
+        self._lock = threading.RLock()
         functools.update_wrapper(self, fn, updated=())
 
     # ----------------------------------------------------------------------------------------------------- asking
 
     def __call__(self, *args: Any) -> Any:
         """What the function gives: floats, or arrays over a batch, in the structure of its result."""
-        recording, arguments, examples = self._recorded(args, ())
-        shared, lanes, routine = self._run(recording, ("value",), arguments, examples)
-        return self._result(recording, self._merged(routine, shared, lanes, examples))
+        with self._lock:
+            recording, numbers, examples = self._asked("value", args, None)
+            return self._result(recording, numbers, examples)
 
     def value_and_grad(self, *args: Any, wrt: Any = 0) -> tuple[Any, Any]:
         """The value and its gradient by the arguments ``wrt``, a position or a tuple of them, in their structure.
 
-        Without ``reduce`` a batched function gives a value for each example; gradients by shared arguments are sums.
+        Without ``reduce`` a batched function gives a value and a gradient for each example; the gradients by arguments that
+        the examples share are summed.  TypeError for a function that gives more than one number.
         """
         positions = self._positions(wrt, len(args))
-        recording, arguments, examples = self._recorded(args, positions)
-        self._need_scalar(recording, "value_and_grad")
-        spaces = tuple(recording.spaces[p][0] for p in positions)
-        shared, lanes, routine = self._run(recording, ("grad", spaces), arguments, examples)
-        numbers = self._merged(routine, shared, lanes, examples)
-        gradients = self._split(recording, positions, numbers[1:])
-        return self._result(recording, numbers[:1]), (gradients if isinstance(wrt, tuple) else gradients[0])
+        with self._lock:
+            recording, numbers, examples = self._asked("grad", args, positions)
+            gradients = self._gradients(recording, positions, numbers, 1, examples)
+            value = self._result(recording, numbers, examples)
+        return value, (gradients if isinstance(wrt, tuple) else gradients[0])
 
     def jacobian(self, *args: Any, wrt: Any = 0) -> Any:
         """All derivatives: the result with a gradient in the place of each number, as :func:`micrograd.jacobian`."""
         positions = self._positions(wrt, len(args))
-        recording, arguments, examples = self._recorded(args, positions)
-        spaces = tuple(recording.spaces[p][0] for p in positions)
-        shared, lanes, routine = self._run(recording, ("jacobian", spaces), arguments, examples)
-        numbers = self._merged(routine, shared, lanes, examples)
-        outs = len(recording.tape.outputs)
-        width = (len(numbers) - outs) // max(outs, 1)
-        rows = []
-        for i in range(outs):
-            gradients = self._split(recording, positions, numbers[outs + i * width : outs + (i + 1) * width])
-            rows.append(gradients if isinstance(wrt, tuple) else gradients[0])
-        return trees.unflatten(recording.structure, rows)
+        with self._lock:
+            recording, numbers, examples = self._asked("jacobian", args, positions)
+            outs = len(recording.tape.outputs)
+            width = sum(recording.tape.spaces[recording.spaces[p][0]].size for p in positions)
+            rows = [self._gradients(recording, positions, numbers, outs + i * width, examples) for i in range(outs)]
+        return _arranged(recording.structure, rows if isinstance(wrt, tuple) else [row[0] for row in rows], 1 if self._per_example(recording) else 0)
+
+    def hvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+        """The Hessian times a vector, as :func:`micrograd.hvp`: the derivative of the gradient in a direction.
+
+        The result has the structure of the argument, and is a tuple of such where there are several.
+        """
+        if self.batch is not None:
+            raise TypeError("hvp works on programs without batch=")
+        if len(primals) != len(tangents):
+            raise TypeError(f"hvp takes as many tangents as primals, got {len(tangents)} and {len(primals)}")
+        positions = tuple(range(len(primals)))
+        with self._lock:
+            names = self._argument_names(len(tangents))
+            vectors = [describe(x, names[i], False, True).reals for i, x in enumerate(tangents)]
+            recording, numbers, examples = self._asked("hvp", tuple(primals), positions, vectors)
+            products = self._gradients(recording, positions, numbers, 0, examples)
+        return products[0] if len(positions) == 1 else products
 
     def backward(self, *args: Any) -> Any:
         """Add the gradient by the captured parameters into their ``grad``, as ``loss.backward()`` does, and give the value."""
-        recording, arguments, examples = self._recorded(args, ())
-        self._need_scalar(recording, "backward")
-        shared, lanes, routine = self._run(recording, ("grad", (0,)), arguments, examples)
-        numbers = self._merged(routine, shared, lanes, examples)
-        self.parameters._add(recording.captured, np.array(numbers[1:]))
-        return self._result(recording, numbers[:1])
+        with self._lock:
+            recording, numbers, examples = self._asked("grad", args, ())
+            recording.reader.add(_array(numbers, 1))
+            return self._result(recording, numbers, examples)
+
+    @property
+    def parameters(self) -> Parameters:
+        """The leaves that the function captured, as one flat array; see :class:`parameters.Parameters`.
+
+        RuntimeError before the first call, as only a recording knows what was captured.
+        """
+        if not self._recordings and not len(self._parameters):
+            raise RuntimeError(f"{self._name} was not recorded yet, so its parameters are not known: call it once before")
+        return self._parameters._adopt()
+
+    def as_objective(self, x0: Any, *args: Any) -> tuple[Any, Any]:
+        """``(fun, x0)`` for SciPy: ``scipy.optimize.minimize(*program.as_objective(x0), jac=True)``.
+
+        The search goes over the first argument, of any structure, as one flat array; ``args`` are the others.
+        ``fun.unflatten(result.x)`` has the structure again.
+
+        >>> import micrograd
+        >>> bowl = micrograd.compile(lambda p: (p["a"] - 1.0) ** 2 + (p["b"] + 2.0) ** 2)
+        >>> fun, x0 = bowl.as_objective({"a": 0.0, "b": 0.0})
+        >>> fun(x0)
+        (5.0, array([-2.,  4.]))
+        >>> fun.unflatten([1.0, -2.0])
+        {'a': 1.0, 'b': -2.0}
+        """
+        from micrograd.compile.objective import as_objective
+
+        return as_objective(self, x0, *args)
+
+    def as_residuals(self, x0: Any, *args: Any) -> tuple[Any, Any, Any]:
+        """``(fun, x0, jac)`` for SciPy: ``scipy.optimize.least_squares(*program.as_residuals(x0, x, y))``.
+
+        All results of the function are residuals, those of all examples where other arguments than the first are batched.
+        ``fun.unflatten(result.x)`` has the structure of x0.
+        """
+        from micrograd.compile.objective import as_residuals
+
+        return as_residuals(self, x0, *args)
+
+    def save(self, path: Any) -> None:
+        """Write what was recorded to a file, for :func:`micrograd.load_program`; see :mod:`micrograd.compile.storage`.
+
+        RuntimeError before the first call; ValueError for a function with arguments or results other than numbers, arrays,
+        strings and booleans in lists, tuples and dicts.
+        """
+        from micrograd.compile.storage import save
+
+        save(self, path)
 
     # ---------------------------------------------------------------------------------------------------- recording
 
+    def _asked(self, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None, vectors: Any = None) -> tuple[Recording, Any, int]:
+        """The numbers that a request gives; ``wrt`` is None for none, () for the captured parameters."""
+        recording, arguments, examples = self._recorded(args, wrt or ())
+        if what in ("grad", "hvp") and not recording.scalar:
+            raise TypeError(
+                f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one number: use jacobian"
+            )
+        request: Request = (what,)
+        if wrt is not None:
+            request = what, tuple(recording.spaces[p][0] for p in wrt) if wrt else (0,)
+        routine = recording.routine(request, self._kernel, self.stats)
+        self._last, self._last_recording = routine, recording
+        shared, lanes = routine.kernel.run(recording.inputs(arguments, examples, vectors), examples)
+        return recording, _numbers(routine, shared, lanes), examples
+
     def _recorded(self, args: tuple[Any, ...], real: tuple[int, ...]) -> tuple[Recording, list[Argument], int]:
-        axes = self._axes(len(args))
-        names = self._argument_names(len(args))
+        """The recording that fits some arguments, made if there is none."""
+        axes, names = self._axes(len(args)), self._argument_names(len(args))
         arguments = [describe(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
-        examples = self._examples(arguments, axes, names)
+        examples = _examples(arguments, axes, names)
+        around = note(self.fn)
+        if self._recordings and not same(self._around, around):
+            self._recordings.clear()  # what the function reads besides its arguments has changed
         key = tuple(argument.key for argument in arguments)
-        known = self._recordings.setdefault(key, [])
-        for recording in known:
-            if not recording.trace.frozen or recording.fits(arguments):
-                break
-        else:
-            start = time.perf_counter()
-            recording = Recording(self, arguments, axes)
-            seconds = time.perf_counter() - start
-            self.stats.add("trace", seconds)
+        known = self._recordings.get(key, [])
+        recording = next((r for r in known if not r.trace.frozen or r.fits(arguments)), None)
+        if recording is None:
+            arguments = [describe(x, names[i], axes[i], i in real, build=True) for i, x in enumerate(args)]
+            made = self.stats.stage("trace", lambda: _Traced(Recording(self.fn, names, arguments, axes, self.reduce)))
+            recording = made.recording
             self.stats.recordings += 1
-            show("trace", recording.tape, seconds)
-            known.append(recording)
-            self.parameters._capture(recording.captured)
+            self._recordings.setdefault(key, []).append(recording)
+            self._parameters._capture(recording.captured)
+            self._around = note(self.fn)  # recording may have filled caches
         if recording.trace.bounds:
             recording.check(arguments)
         return recording, arguments, examples
 
     def _axes(self, count: int) -> list[bool]:
-        if self.batch is None:
-            return [False] * count
-        axes = (self.batch,) * count if isinstance(self.batch, int) else self.batch
-        if len(axes) != count:
-            raise TypeError(f"batch={self.batch!r} is for {len(axes)} arguments, but the call has {count}")
-        return [axis is not None for axis in axes]
-
-    def _examples(self, arguments: list[Argument], axes: list[bool], names: Sequence[str]) -> int:
-        """How many examples a batch has; all batched arguments must agree."""
-        counts = {name: max(len(a.reals), len(a.ints)) for name, a, own in zip(names, arguments, axes, strict=True) if own}
-        if len(set(counts.values())) > 1:
-            raise ValueError("all batched arguments need the same number of examples, got " + ", ".join(f"{n} in {k}" for k, n in counts.items()))
-        examples = next(iter(counts.values()), 1)
-        self._count = examples
-        if not examples:
-            raise ValueError("an empty batch: expected at least one example")
-        return examples
+        if self.batch is None or isinstance(self.batch, int):
+            return [self.batch is not None] * count
+        if len(self.batch) != count:
+            raise TypeError(f"batch={self.batch!r} is for {len(self.batch)} arguments, but the call has {count}")
+        return [axis is not None for axis in self.batch]
 
     def _argument_names(self, count: int) -> list[str]:
-        try:
-            found = [p.name for p in inspect.signature(self.fn).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        except (TypeError, ValueError):
-            found = []
+        found = _parameter_names(self.fn)
         return found[:count] + [f"argument {i}" for i in range(len(found), count)]
 
     def _positions(self, wrt: Any, count: int) -> tuple[int, ...]:
@@ -346,19 +209,16 @@ class Program:
         for p in positions:
             if isinstance(p, bool) or not isinstance(p, int) or not -count <= p < count:
                 raise ValueError(f"wrt must be the position of one of the {count} arguments, or a tuple of such, got {wrt!r}")
+        if not positions:
+            raise ValueError("wrt must name at least one argument: backward() takes the gradient by captured parameters")
         return tuple(p % count for p in positions)
-
-    def _need_scalar(self, recording: Recording, name: str) -> None:
-        if not recording.scalar:
-            raise TypeError(f"{name} needs a function that gives one number, but {self._name} gives {len(recording.tape.outputs)}: use jacobian")
 
     @property
     def _name(self) -> str:
         return getattr(self.fn, "__name__", type(self.fn).__name__)
 
-    # ------------------------------------------------------------------------------------------------------- running
-
     def _kernel(self, rolled: Rolled) -> Any:
+        """A vector program on the backend that was asked for, or is there."""
         if self.backend != "numpy":
             try:
                 kernel = NativeKernel(rolled, self.dtype, self.threads)
@@ -367,48 +227,153 @@ class Program:
             except NoCompiler as error:
                 if self.backend == "native":
                     raise
-                warnings.warn(f"micrograd.compile runs on NumPy: {error}", stacklevel=6)
+                if str(error) not in _warned:
+                    _warned.add(str(error))
+                    warnings.warn(f"micrograd.compile runs on NumPy: {error}", stacklevel=2)
         from micrograd.compile.numpy_backend import NumpyKernel
 
-        return NumpyKernel(rolled, self.dtype)
+        return NumpyKernel(rolled, str(self.dtype))
 
-    def _run(self, recording: Recording, request: tuple[Any, ...], arguments: list[Argument], examples: int) -> tuple[Any, Any, Routine]:
-        routine = recording.routine(request)
-        self._last = recording, routine
-        shared, lanes = recording.run(routine, arguments, examples)
-        return shared, lanes, routine
+    # ------------------------------------------------------------------------------------------------------- results
 
-    def _merged(self, routine: Routine, shared: Any, lanes: Any, examples: int) -> list[Any]:
-        """The outputs in their order: floats, and arrays over the batch."""
-        if lanes is None or not lanes.shape[1]:
-            return shared.copy() if routine.rolled.lanes == 0 or self.reduce else self._spread(routine, shared, None, examples)
-        return self._spread(routine, shared, lanes, examples)
+    def _per_example(self, recording: Recording) -> bool:
+        return self.reduce is None and any(recording.batched)
 
-    def _spread(self, routine: Routine, shared: Any, lanes: Any, examples: int) -> list[Any]:
-        s, v = iter(shared.tolist()), iter(range(0 if lanes is None else lanes.shape[1]))
-        return [lanes[:, next(v)].copy() if lane else next(s) for lane in routine.is_lane]
-
-    def _result(self, recording: Recording, numbers: Any) -> Any:
+    def _result(self, recording: Recording, numbers: Any, examples: int) -> Any:
+        """The function's result: floats, or one array over the batch in the place of each number."""
         count = len(recording.tape.outputs)
-        leaves = []
-        batched = any(recording.batched) and self.reduce is None
-        for number in numbers[:count]:
-            if np.ndim(number):
-                leaves.append(number)
-            else:
-                leaves.append(np.full(self._count, float(number)) if batched else float(number))
-        return leaves[0] if recording.scalar else trees.unflatten(recording.structure, leaves)
+        if not self._per_example(recording):
+            leaves = [float(number) for number in numbers[:count]]
+            return leaves[0] if recording.scalar else trees.unflatten(recording.structure, leaves)
+        return _arranged(recording.structure, [_over(number, examples) for number in numbers[:count]], 1)
 
-    def _split(self, recording: Recording, positions: tuple[int, ...], numbers: Any) -> tuple[Any, ...]:
-        """Gradients by several arguments, each in its structure."""
-        gradients, start = [], 0
+    def _gradients(self, recording: Recording, positions: tuple[int, ...], numbers: Any, start: int, examples: int) -> tuple[Any, ...]:
+        """Gradients by several arguments, each in its structure, from the numbers that begin at ``start``."""
+        gradients = []
         for p in positions:
-            size = recording.trace.tape.spaces[recording.spaces[p][0]].size
-            part = numbers[start : start + size]
-            start += size
+            size = recording.tape.spaces[recording.spaces[p][0]].size
             if recording.batched[p]:
-                rows = [x if np.ndim(x) else np.full(self._count, float(x)) for x in part]
-                gradients.append(fill(recording.trees[p], np.stack(rows, axis=-1) if rows else np.zeros((self._count, 0)), True))
+                rows = [_over(number, examples) for number in numbers[start : start + size]]
+                part = np.stack(rows, axis=-1) if rows else np.zeros((examples, 0), self.dtype)
             else:
-                gradients.append(fill(recording.trees[p], np.array(part), False))
+                part = _array(numbers, start, start + size)
+            gradients.append(fill(recording.trees[p], part, recording.batched[p]))
+            start += size
         return tuple(gradients)
+
+    # ------------------------------------------------------------------------------------------------------- showing
+
+    def _shown(self) -> Routine:
+        if self._last is None:
+            raise RuntimeError(f"{self._name} has not run yet, so there is no program to show: call it once before")
+        return self._last
+
+    @property
+    def source(self) -> str:
+        """The NumPy program of what was asked last."""
+        from micrograd.compile.numpy_backend import source
+
+        return source(self._shown().rolled, str(self.dtype))
+
+    @property
+    def c_source(self) -> str:
+        """The C program of what was asked last: one self-contained file, whose first comment says how to call it."""
+        from micrograd.compile.native import c_source
+
+        return c_source(self._shown().rolled, self.dtype)
+
+    def __str__(self) -> str:
+        """The vector program of what was asked last as equations, forward then backward."""
+        if self._last is None or self._last_recording is None:
+            return repr(self)
+        from micrograd.compile.equations import equations, parameter_names
+
+        rolled, recording = self._last.rolled, self._last_recording
+        captured = parameter_names(self.fn, recording.captured)
+        names = {rolled.spaces[0][1] + i: name for i, name in enumerate(captured)}
+        return equations(rolled, names)
+
+    def __repr__(self) -> str:
+        count = self.stats.recordings
+        return f"<compiled {self._name}, {count} recording{'s' * (count != 1)}>"
+
+
+class _Traced:
+    """A recording that shows itself as its tape."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+
+    def __str__(self) -> str:
+        return str(self.recording.tape)
+
+
+def _check(fn: Any, batch: Any, reduce: Any, backend: Any, dtype: Any, threads: Any) -> None:
+    if not callable(fn):
+        raise TypeError(f"compile() takes a function, got {type(fn).__name__}")
+    for name, value, allowed in (("backend", backend, BACKENDS), ("dtype", dtype, tuple(DTYPES)), ("reduce", reduce, REDUCTIONS)):
+        if value not in allowed:
+            raise ValueError(f"compile(): {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"compile(): threads must be a whole number from 1, got {threads!r}")
+    axes = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    if any(axis is not None and (isinstance(axis, bool) or axis != 0) for axis in axes):
+        raise ValueError(f"compile(): batch has None (shared) or 0 (one example an entry) for each argument, got {batch!r}")
+    if reduce is not None and all(axis is None for axis in axes):
+        raise ValueError("compile(): reduce sums over a batch, so it needs batch=, such as batch=(None, 0)")
+
+
+@functools.lru_cache(maxsize=256)
+def _parameter_names(fn: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _examples(arguments: list[Argument], axes: list[bool], names: Sequence[str]) -> int:
+    """How many examples a batch has; all batched arguments must agree."""
+    counts = {name: max(len(a.reals), len(a.ints)) for name, a, own in zip(names, arguments, axes, strict=True) if own}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{count} in {name}" for name, count in counts.items())
+        raise ValueError(f"all batched arguments need the same number of examples, got {found}")
+    examples = next(iter(counts.values()), 1)
+    if not examples:
+        raise ValueError("an empty batch: expected at least one example")
+    return examples
+
+
+def _numbers(routine: Routine, shared: Any, lanes: Any) -> Any:
+    """The outputs in their order: an array, or a list of floats and of arrays over the batch."""
+    if lanes is None or not lanes.shape[1]:
+        return shared.copy()
+    columns, singles = iter(lanes.T), iter(shared.tolist())
+    return [next(columns) if lane else next(singles) for lane in routine.lanes.tolist()]
+
+
+def _array(numbers: Any, start: int, end: int | None = None) -> Any:
+    part = numbers[start:end]
+    return part if isinstance(part, np.ndarray) else np.array(part)
+
+
+def _over(number: Any, examples: int) -> Any:
+    """A number of each example; what all share is repeated."""
+    return number.copy() if np.ndim(number) else np.full(examples, float(number))
+
+
+def _arranged(structure: Any, leaves: list[Any], batch_axes: int) -> Any:
+    """The tree of a result; where it is an array, the batch stays in front of its axes."""
+    if isinstance(structure, trees.Slot):
+        return leaves[structure.index]
+    if isinstance(structure, np.ndarray) and structure.dtype == object:
+        parts = [_arranged(part, leaves, batch_axes) for part in structure.ravel().tolist()]
+        if batch_axes and all(np.ndim(part) for part in parts):
+            return np.stack(parts, axis=1).reshape(len(parts[0]), *structure.shape, *parts[0].shape[1:])
+        return trees._like_array(structure, parts)
+    if isinstance(structure, dict):
+        return trees._like_dict(structure, [_arranged(part, leaves, batch_axes) for part in structure.values()])
+    if isinstance(structure, (list, tuple)):
+        parts = [_arranged(part, leaves, batch_axes) for part in structure]
+        return structure._make(parts) if hasattr(structure, "_make") else type(structure)(parts)
+    return trees.unflatten(structure, leaves)

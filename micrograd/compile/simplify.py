@@ -39,14 +39,16 @@ def _fold(tape: Tape) -> Tape:
         if not args:
             position[i] = tape.copy_leaf(new, i) if code in (LEAF, CONST) else new.constant(_known(code, ()))
             continue
-        key = (code, *[position[a] for a in args])
+        key = (code, *[position[a] for a in args], *tape.positions.get(i, ()))
         found = memo.get(key)
         if found is None:
-            mapped = key[1:]
+            mapped = key[1 : len(args) + 1]
             if mapped[0] in constants and KINDS[code].key[0] == "apply" and all([a in constants for a in mapped]):
                 found = new.constant(_known(code, tuple([constants[a] for a in mapped])))
             else:
                 found = new.add(code, mapped)
+                if i in tape.positions:
+                    new.positions[found] = tape.positions[i]
             memo[key] = found
         position[i] = found
         if i in tape.labels:
@@ -120,7 +122,7 @@ def _flatten(tape: Tape) -> Tape:
     uses = _uses(tape)
     position = [-1] * len(tape)
     waiting: dict[int, Terms] = {}
-    largest: dict[int, list[int]] = {}  # the operands of a maximum that one other maximum, or detach, reads
+    largest: set[int] = set()  # maxima that one other instruction reads: of those that only detach sees one is made
 
     rank = new.rank  # laid out in the order of the user's code, not in that in which sums happen to be written
 
@@ -130,13 +132,32 @@ def _flatten(tape: Tape) -> Tape:
             position[i] = sums.emit(waiting.pop(i))
             rank.setdefault(position[i], i)
         elif i in largest:
-            del largest[i]
-            position[i] = sums.instruction(MAXIMUM, (final(tape.args[i][0]), final(tape.args[i][1])))
+            write_maxima(i)
         return position[i]
+
+    def maxima(i: int) -> tuple[list[int], list[int]]:
+        """The maxima that wait below one, and what they are the maxima of, left to right."""
+        inner, operands, stack = [], [], [i]
+        while stack:
+            j = stack.pop()
+            if j in largest:
+                inner.append(j)
+                stack += reversed(tape.args[j])
+            else:
+                operands.append(j)
+        return inner, operands
+
+    def write_maxima(i: int) -> None:
+        """Write a maximum that waited, with those below it, as they were recorded."""
+        inner = sorted(maxima(i)[0])
+        largest.difference_update(inner)
+        for j in inner:
+            position[j] = sums.instruction(MAXIMUM, (final(tape.args[j][0]), final(tape.args[j][1])))
+            rank.setdefault(position[j], j)
 
     def terms_of(i: int) -> Terms:
         """The terms of an operand of a sum: its own if it waited, else itself as a single one."""
-        return waiting.pop(i) if i in waiting else [[], [], [position[i]], []]
+        return waiting.pop(i) if i in waiting else [[], [], [final(i)], []]
 
     def added(left: Terms, right: Terms) -> Terms:
         for into, terms in zip(left, right, strict=True):
@@ -187,10 +208,13 @@ def _flatten(tape: Tape) -> Tape:
                 continue
             terms = [[sums.emit(total), new.constant(inverse)], [], [], []]
         elif code == MAXIMUM and uses[i] == 1:
-            largest[i] = [x for a in args for x in (largest[a] if a in largest else [a])]
+            largest.add(i)
             continue
         elif code == DETACH and args[0] in largest:
-            position[i] = sums.instruction(DETACH, (sums.instruction(LARGEST, tuple([final(a) for a in largest[args[0]]])),))
+            inner, operands = maxima(args[0])
+            largest.difference_update(inner)
+            position[i] = sums.instruction(DETACH, (sums.instruction(LARGEST, tuple([final(a) for a in operands])),))
+            rank.setdefault(position[i], i)
             continue
         else:
             position[i] = tape.copy_leaf(new, i) if not args else sums.instruction(code, tuple([final(a) for a in args]))

@@ -1,0 +1,204 @@
+"""Recordings: one run of a function on symbols, and the routines that are made of its tape."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from micrograd import trees
+from micrograd.compile.adjoint import adjoint
+from micrograd.compile.arguments import Argument, rebuild
+from micrograd.compile.parameters import Reader
+from micrograd.compile.roll import roll
+from micrograd.compile.simplify import Sums, simplify
+from micrograd.compile.tape import Space, Tape
+from micrograd.compile.trace import Index, Trace
+from micrograd.compile.vector import LANES, Rolled
+
+Request = tuple[Any, ...]  # ("value",), ("grad", spaces), ("jacobian", spaces) or ("hvp", spaces)
+
+
+@dataclass
+class Stats:
+    """What a program has done: recordings and their sizes, and the seconds of each stage, summed over its routines."""
+
+    recordings: int = 0
+    routines: int = 0
+    nodes: int = 0
+    instructions: int = 0
+    bytes: int = 0
+    backend: str = ""
+    compiler_calls: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run a stage, add up its time, and print the form it gives where ``MICROGRAD_TRACE=1`` asks for it."""
+        start = time.perf_counter()
+        result = work()
+        seconds = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        if os.environ.get("MICROGRAD_TRACE") == "1":
+            print(f"--- {name}: {seconds * 1e3:.1f} ms\n{result}", file=sys.stderr)
+        return result
+
+
+@dataclass
+class Routine:
+    """One thing that can be asked of a recording, ready to run."""
+
+    kernel: Any
+    rolled: Rolled
+    lanes: Any  # for each output whether each example has its own
+
+
+class Recording:
+    """One run of the function: its tape, what it captured, and the routines made of it.
+
+    ``spaces`` has for each argument the spaces of its real numbers and of its integers; space 0 are the captured numbers.
+    """
+
+    def __init__(
+        self, fn: Callable[..., Any], names: list[str], arguments: list[Argument], batched: list[bool], reduce: str | None
+    ) -> None:
+        self.batched, self.reduce = batched, reduce
+        self.trees = [argument.tree for argument in arguments]
+        trace = self.trace = Trace()
+        self.spaces: list[tuple[int, int]] = []
+        places = []
+        for argument, name, own in zip(arguments, names, batched, strict=True):
+            real = trace.tape.space(Space(name, "real", own, argument.reals.shape[-1]))
+            index = trace.tape.space(Space(name, "index", own, argument.ints.shape[-1]))
+            self.spaces.append((real, index))
+            places.append(self._symbols(argument, real, index, own))
+        self.weight = trace.tape.space(Space("weight", size=2))
+        self.vectors = [trace.tape.space(Space(f"vector_{name}", "real", own)) for name, own in zip(names, batched, strict=True)]
+        result = fn(*places)
+        if result is None:
+            raise TypeError("the compiled function gives None: does it end with a return statement?")
+        leaves, self.structure = trees.flatten(result, "the result")
+        trace.tape.outputs = list(trace.nodes("the result", leaves))
+        self.scalar = isinstance(self.structure, trees.Slot)
+        self.tape = trace.tape
+        self.size = len(trace.tape)
+        self.captured = trace.captured
+        self.reader = Reader(self.captured)
+        self.routines: dict[Request, Routine] = {}
+
+    def _symbols(self, argument: Argument, real: int, index: int, batched: bool) -> Any:
+        """An argument with symbols in the places of its numbers."""
+        trace = self.trace
+        symbols = [trace.symbol(trace.tape.leaf(real, i)) for i in range(argument.reals.shape[-1])]
+        first = argument.ints[0] if batched and len(argument.ints) else argument.ints
+        return rebuild(argument.tree, symbols.__getitem__, lambda i: Index(trace, index, i, int(first[i])))
+
+    def fits(self, arguments: list[Argument]) -> bool:
+        """Whether the integers that became part of the program are the same."""
+        for (space, position), value in self.trace.frozen.items():
+            for argument, (_, index) in zip(arguments, self.spaces, strict=True):
+                if index == space and int(argument.ints[position]) != value:
+                    return False
+        return True
+
+    def check(self, arguments: list[Argument]) -> None:
+        """IndexError for an integer outside the table that it picks from."""
+        for (space, position), size in self.trace.bounds.items():
+            for argument, (_, index) in zip(arguments, self.spaces, strict=True):
+                if index == space:
+                    picked = argument.ints[..., position]
+                    if picked.size and not (-size <= picked.min() and picked.max() < size):
+                        worst = picked.min() if picked.min() < -size else picked.max()
+                        raise IndexError(f"take(): index {int(worst)} is outside a table of {size}")
+
+    # ------------------------------------------------------------------------------------------------------ routines
+
+    def routine(self, request: Request, kernel: Callable[[Rolled], Any], stats: Stats) -> Routine:
+        """What answers a request, made at its first time."""
+        found = self.routines.get(request)
+        if found is None:
+            tape = stats.stage("simplify", lambda: simplify(self.tape))
+            tape = stats.stage("adjoint", lambda: self._asked(tape, request))
+            rolled = stats.stage("roll", lambda: roll(tape))
+            made = stats.stage("backend", lambda: kernel(rolled))
+            found = self.routines[request] = Routine(made, rolled, rolled.outputs >= LANES)
+            stats.routines += 1
+            stats.nodes += self.size
+            stats.instructions += len(rolled.before) + len(rolled.batch) + len(rolled.after)
+            stats.bytes += made.bytes
+            stats.backend = made.name
+        return found
+
+    def _asked(self, tape: Tape, request: Request) -> Tape:
+        """The tape with what is asked for as its outputs."""
+        what, *rest = request
+        results = list(tape.outputs)
+        if what == "hvp":
+            return self._products_with_hessian(tape, rest[0])
+        gradients: list[int] = []
+        if what != "value":
+            leaves = self._leaves(tape, rest[0])
+            for out in results:
+                gradients += self._gradient(tape, out, leaves)
+        tape.outputs = [self._value(tape, out) for out in results] + gradients
+        return tape
+
+    def _value(self, tape: Tape, out: int) -> int:
+        """A result, summed over the batch if that was asked for."""
+        if self.reduce is None:
+            return out
+        batched = tape.batched()[out]
+        weight = tape.leaf(self.weight, 0 if batched else 1)
+        return Sums(tape).emit([[out, weight], [], [], []], reduced=bool(batched))
+
+    def _leaves(self, tape: Tape, spaces: tuple[int, ...]) -> list[int | None]:
+        """The instructions of all numbers of some spaces, None for what the program does not use."""
+        nodes = {origin: node for node, origin in tape.origins.items()}
+        return [nodes.get((space, i)) for space in spaces for i in range(tape.spaces[space].size)]
+
+    def _gradient(self, tape: Tape, result: int, leaves: list[int | None], expanded: bool = False) -> list[int]:
+        """The instructions of the derivatives of one result by some leaves."""
+        seed = tape.constant(1.0)
+        if self.reduce is not None:
+            seed = tape.leaf(self.weight, 0 if tape.batched()[result] else 1)
+        found = iter(adjoint(tape, {result: seed}, [leaf for leaf in leaves if leaf is not None], expanded))
+        zero = tape.constant(0.0)
+        return [zero if leaf is None else next(found) for leaf in leaves]
+
+    def _products_with_hessian(self, tape: Tape, spaces: tuple[int, ...]) -> Tape:
+        """The gradient's product with a vector, differentiated once more: reverse over reverse."""
+        gradient = self._gradient(tape, tape.outputs[0], self._leaves(tape, spaces), expanded=True)
+        of_argument = {real: vector for (real, _), vector in zip(self.spaces, self.vectors, strict=True)}
+        pairs: list[int] = []
+        at = 0
+        for space in spaces:
+            tape.spaces[of_argument[space]].size = tape.spaces[space].size
+            for i in range(tape.spaces[space].size):
+                pairs += (gradient[at], tape.leaf(of_argument[space], i))
+                at += 1
+        tape.outputs = [Sums(tape).emit([pairs, [], [], []])]
+        again = simplify(tape)
+        leaves = self._leaves(again, spaces)
+        one = again.constant(1.0)
+        found = iter(adjoint(again, {again.outputs[0]: one}, [leaf for leaf in leaves if leaf is not None]))
+        zero = again.constant(0.0)
+        again.outputs = [zero if leaf is None else next(found) for leaf in leaves]
+        return again
+
+    # ------------------------------------------------------------------------------------------------------- running
+
+    def inputs(self, arguments: list[Argument], examples: int, vectors: list[Any] | None = None) -> list[Any]:
+        """An array for each space."""
+        inputs = [self.reader.numbers()]
+        for argument in arguments:
+            inputs += (argument.reals, argument.ints)
+        weight = 1.0 / examples if self.reduce == "mean" else 1.0
+        inputs.append(np.array([weight, weight * examples]))
+        return inputs + (_NO_VECTORS * len(self.vectors) if vectors is None else vectors)
+
+
+_NO_VECTORS = [np.zeros(0)]

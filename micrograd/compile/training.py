@@ -1,0 +1,287 @@
+"""fit: a training loop over a compiled loss, which can be stopped at any step and goes on from a checkpoint bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sys
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from micrograd import engine, trees
+from micrograd.compile import files
+from micrograd.compile.arguments import _stacked
+from micrograd.compile.program import Program
+from micrograd.compile.steps import flatten
+from micrograd.optim import Optimizer
+
+FORMAT = "micrograd checkpoint 1"
+
+
+def fit(
+    program: Program,
+    data: Sequence[Any],
+    optimizer: Optimizer,
+    epochs: int,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> list[float]:
+    """Train the parameters that a compiled loss captured, and give the loss of each epoch.
+
+    ``data`` has one entry for each argument of a batched program: arrays with an example a row, and as they are those that
+    ``batch=`` shares.  For a program without a batch it is a list of examples, each a tuple of arguments, whose gradients are
+    averaged over ``batch_size`` of them.  Each epoch goes through all examples in an order that hangs on ``seed`` and the
+    epoch's number; its last batch may be smaller.
+
+    Ctrl-C stops after the step that is running.  With ``checkpoint``, the state is saved in that file at the end of each
+    epoch and by Ctrl-C, and the same call goes on from there to the numbers that it would have come to without a stop.
+
+    TypeError or ValueError for data that do not fit the program, and for a checkpoint of another training.
+
+    >>> import micrograd
+    >>> w = micrograd.Value(0.0)
+    >>> loss = micrograd.compile(lambda x, y: (w * x - y) ** 2, batch=(0, 0), reduce="mean")
+    >>> x = np.arange(4.0)
+    >>> optimizer = micrograd.optim.SGD([w], lr=0.1)
+    >>> losses = micrograd.fit(loss, (x, 3.0 * x), optimizer, epochs=20, batch_size=2, progress=False)
+    >>> round(w.data, 6)
+    3.0
+    """
+    if not isinstance(program, Program):
+        raise TypeError(f"fit() takes a compiled loss, got {type(program).__name__}: write fit(micrograd.compile(loss, ...), ...)")
+    for name, number in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < (0 if name == "seed" else 1):
+            raise ValueError(f"fit(): {name} must be a whole number from {0 if name == 'seed' else 1}, got {number!r}")
+    source = _Examples(program, data) if program.batch is None else _Rows(program, data)
+    run = _Run(program, source, optimizer, batch_size, seed, None if checkpoint is None else Path(checkpoint))
+    with _stop_flag() as stop, _bar(run, epochs, progress) as bar:
+        run.train(epochs, stop, bar)
+    if run.stopped:
+        saved = f", saved in {checkpoint}" if checkpoint is not None else ""
+        print(f"Stopped after epoch {run.epoch}, step {run.step} of {run.steps}{saved}.", file=sys.stderr)
+    return run.losses
+
+
+# ------------------------------------------------------------------------------------------------------------ data
+
+
+class _Rows:
+    """The data of a batched program: arrays with an example a row."""
+
+    def __init__(self, program: Program, data: Sequence[Any]) -> None:
+        if program.reduce is None:
+            raise ValueError("fit() needs one loss for a batch: compile the program with reduce='mean' or reduce='sum'")
+        if not isinstance(data, (tuple, list)):
+            raise TypeError(f"fit() takes the program's arguments as a tuple, got {type(data).__name__}: write (X, Y), or (X,) for one")
+        axes, names = program._axes(len(data)), program._argument_names(len(data))
+        self.program, self.axes = program, axes
+        self.data = [_stacked(x, name) if own else x for x, name, own in zip(data, names, axes, strict=True)]
+        counts = {name: _lengths(x) for x, name, own in zip(self.data, names, axes, strict=True) if own}
+        found = {count for lengths in counts.values() for count in lengths}
+        if len(found) != 1 or 0 in found:
+            got = ", ".join(f"{'/'.join(map(str, sorted(lengths)))} in {name}" for name, lengths in counts.items())
+            raise ValueError(f"fit() needs the same number of examples in all batched arguments, and at least one, got {got}")
+        self.count = found.pop()
+
+    def backward(self, rows: Any) -> float:
+        """The loss of some rows, whose gradient is added up, as a share of an epoch's."""
+        loss = self.program.backward(*[_rows(x, rows) if own else x for x, own in zip(self.data, self.axes, strict=True)])
+        return float(loss) * (len(rows) / self.count if self.program.reduce == "mean" else 1.0)
+
+    def first(self) -> tuple[Any, ...]:
+        return tuple(_rows(x, np.arange(1)) if own else x for x, own in zip(self.data, self.axes, strict=True))
+
+    def digest(self) -> int:
+        """What tells these data from others."""
+        return _crc([x for x, own in zip(self.data, self.axes, strict=True) if own])
+
+
+class _Examples:
+    """The data of a program without a batch: a tuple of arguments for each example."""
+
+    def __init__(self, program: Program, data: Sequence[Any]) -> None:
+        if not isinstance(data, (tuple, list)) or not data or not all(isinstance(x, tuple) for x in data):
+            raise TypeError(
+                "fit() of a program without batch= takes a list of examples, each a tuple of arguments, such as [(x1, y1), (x2, y2)]; "
+                "to train on the rows of arrays compile with batch=(0, 0), reduce='mean'"
+            )
+        self.program, self.data, self.count = program, data, len(data)
+
+    def backward(self, rows: Any) -> float:
+        program = self.program
+        loss = sum(program.backward(*self.data[i]) for i in rows.tolist())
+        if len(rows) > 1:
+            parameters = program._parameters
+            flat = parameters._reader.flat()
+            if flat is not None:
+                flat[1][:] *= 1.0 / len(rows)
+            else:
+                for v in parameters:
+                    v.grad *= 1.0 / len(rows)
+        return float(loss) / self.count
+
+    def first(self) -> tuple[Any, ...]:
+        return self.data[0]  # type: ignore[no-any-return]
+
+    def digest(self) -> int:
+        return _crc(self.data)
+
+
+def _lengths(x: Any) -> set[int]:
+    if isinstance(x, np.ndarray):
+        return {len(x)}
+    return set().union(*(_lengths(part) for part in (x.values() if isinstance(x, dict) else x)))
+
+
+def _rows(x: Any, rows: Any) -> Any:
+    """Some rows of an array, or of all arrays in dicts and tuples."""
+    if isinstance(x, np.ndarray):
+        return x[rows]
+    if isinstance(x, dict):
+        return trees._like_dict(x, [_rows(part, rows) for part in x.values()])
+    parts = [_rows(part, rows) for part in x]
+    return type(x)._make(parts) if hasattr(x, "_make") else tuple(parts)
+
+
+def _crc(x: Any, start: int = 0) -> int:
+    """A checksum of numbers in nested containers."""
+    if isinstance(x, np.ndarray) and x.dtype.kind != "O":
+        return zlib.crc32(np.ascontiguousarray(x).view(np.uint8).reshape(-1), zlib.crc32(repr((x.dtype.str, x.shape)).encode(), start))
+    if isinstance(x, (list, tuple, dict)):
+        for part in x.items() if isinstance(x, dict) else x:
+            start = _crc(part, start)
+        return zlib.crc32(f"{type(x).__name__} {len(x)}".encode(), start)
+    return zlib.crc32(repr(float(x) if isinstance(x, engine.Value) else x).encode(), start)
+
+
+# -------------------------------------------------------------------------------------------------------- training
+
+
+class _Run:
+    """A training and where it stands: ``epoch`` whole epochs, ``step`` steps of the next, ``share`` of that one's loss."""
+
+    def __init__(self, program: Program, source: Any, optimizer: Optimizer, batch_size: int, seed: int, checkpoint: Path | None) -> None:
+        self.program, self.source, self.optimizer = program, source, optimizer
+        self.batch_size, self.seed, self.checkpoint = batch_size, seed, checkpoint
+        self.steps = -(-source.count // batch_size)
+        self.epoch, self.step, self.share, self.stopped = 0, 0, 0.0, False
+        self.losses: list[float] = []
+        if not program._recordings:
+            program(*source.first())
+        flatten(optimizer)
+        self.parameters = program.parameters
+        if not len(self.parameters):
+            raise ValueError("fit() trains what the program captured, and this one captured no Values: use a model outside the function")
+        if checkpoint is not None and checkpoint.exists():
+            self._resume(checkpoint)
+
+    def train(self, epochs: int, stop: list[bool], bar: Any) -> None:
+        while self.epoch < epochs and not self.stopped:
+            order = np.arange(self.source.count)
+            random.Random(f"epoch {self.seed} {self.epoch}").shuffle(order)  # type: ignore[arg-type]  # the same in all versions
+            while self.step < self.steps and not self.stopped:
+                self.share += self._one_step(order[self.step * self.batch_size :][: self.batch_size])
+                self.step += 1
+                if bar is not None and bar.update():
+                    bar.set_postfix_str(f"loss {self.share * self.steps / self.step:.4g}", refresh=False)
+                self.stopped = bool(stop)
+            if self.step == self.steps:
+                self.losses.append(self.share)
+                self.epoch, self.step, self.share = self.epoch + 1, 0, 0.0
+            if self.checkpoint is not None:
+                self._save(self.checkpoint)
+        self.stopped = self.stopped and self.epoch < epochs
+
+    def _one_step(self, rows: Any) -> float:
+        self.parameters.zero_grad()
+        share: float = self.source.backward(rows)
+        self.optimizer.step()
+        return share
+
+    # --------------------------------------------------------------------------------------------------- checkpoints
+
+    def _about(self) -> dict[str, Any]:
+        """What must be the same when a training goes on."""
+        return {
+            "format": FORMAT,
+            "examples": self.source.count,
+            "data": self.source.digest(),
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "parameters": len(self.parameters),
+            "optimizer": type(self.optimizer).__name__,
+            "memories": list(self.optimizer.memories),
+        }
+
+    def _save(self, path: Path) -> None:
+        state = self.optimizer.state_dict()
+        where = {"epoch": self.epoch, "step": self.step, "share": self.share, "losses": self.losses, "steps_done": state["steps"]}
+        arrays = {f"memory_{name}": np.array(state[name], dtype=np.float64) for name in self.optimizer.memories}
+        files.write(path, {**self._about(), **where}, {"parameters": self.parameters[:], **arrays})
+
+    def _resume(self, path: Path) -> None:
+        about, arrays = _read(path)
+        for name, here in self._about().items():
+            if about[name] != here:
+                raise ValueError(
+                    f"{path} is of another training: its {name} is {about[name]!r}, here it is {here!r}; continue with what it was "
+                    "saved with, or name another file"
+                )
+        memories = {name: arrays[f"memory_{name}"].tolist() for name in self.optimizer.memories}
+        self.optimizer.load_state_dict({"steps": about["steps_done"], **memories})
+        self.parameters[:] = arrays["parameters"]
+        self.epoch, self.step, self.share, self.losses = (about[name] for name in ("epoch", "step", "share", "losses"))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a checkpoint says about itself, and its arrays.  ValueError where it is none or not as it was written."""
+    try:
+        about, arrays = files.read(path, FORMAT)
+        names = ["parameters", *(f"memory_{name}" for name in about["memories"])]
+        if {name: array.shape for name, array in arrays.items()} != {name: (about["parameters"],) for name in names}:
+            raise ValueError("its parts do not fit together")
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is no checkpoint of fit(), or it is damaged ({error}): delete it to start anew") from None
+    return about, arrays
+
+
+@contextlib.contextmanager
+def _stop_flag() -> Iterator[list[bool]]:
+    """A list that the first Ctrl-C puts something into; the second one interrupts at once."""
+    stop: list[bool] = []
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread
+        yield stop
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.append(True)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _bar(run: _Run, epochs: int, wanted: bool) -> Iterator[Any]:
+    if not wanted:
+        yield None
+        return
+    from tqdm import tqdm
+
+    done = run.epoch * run.steps + run.step
+    with tqdm(total=epochs * run.steps, initial=done, desc="fit", unit="step", disable=None) as bar:  # quiet outside a terminal
+        yield bar

@@ -1,0 +1,178 @@
+"""The vector program: what rolling makes of a tape, and what the backends run.
+
+An *address* is where a number lies.  Numbers shared by all examples count from 0, those of each example from ``LANES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from micrograd.compile import tape as tapes
+from micrograd.compile.tape import KINDS
+
+LANES = 1 << 40  # the first address of the numbers that each example has its own of
+Addresses = Any  # an integer array
+
+
+@dataclass
+class Map:
+    """``outs[0][g], outs[1][g], ... = value and local derivatives of a kind at ins[0][g], ins[1][g], ...`` for each g."""
+
+    kind: int
+    outs: list[Addresses | None]  # the value, which may not be wanted, and a derivative for each of ``partials``
+    partials: tuple[int, ...]
+    ins: list[Addresses]
+
+
+@dataclass
+class Product:
+    """``c[r, s] (+ or -)= sum over k of a[r, k] * b[s, k]``: a matrix product, into numbers set before when ``add``."""
+
+    a: Addresses
+    b: Addresses
+    c: Addresses
+    sign: int
+    add: bool
+    reduced: bool
+
+
+@dataclass
+class Rows:
+    """``c[g] (+ or -)= sum over k of a[g, k] * b[g, k]``; without b a plain sum, or the largest."""
+
+    a: Addresses
+    b: Addresses | None
+    c: Addresses
+    sign: int
+    add: bool
+    reduced: bool
+    largest: bool = False
+    lengths: Any = None  # of each row, where they differ; the rest of a row repeats its last address
+
+
+@dataclass
+class Take:
+    """``out[g] = table[g, index[g]]``."""
+
+    out: Addresses
+    index: Addresses
+    table: Addresses
+
+
+@dataclass
+class Scatter:
+    """``out[g] = sum over u of values[g, u] where indexes[g, u] == position[g]``, the sum over the examples too if reduced."""
+
+    out: Addresses
+    position: Any
+    count: int
+    indexes: Addresses
+    values: Addresses
+    reduced: bool
+
+
+@dataclass
+class Loop:
+    """The instructions ``body``, ``turns`` times; their addresses are :class:`Shifted`."""
+
+    turns: int
+    body: list[Any]
+
+    def unrolled(self, turn: int) -> list[Any]:
+        """The instructions of one turn, with plain addresses."""
+        return [with_views(i, [np.asarray(v) + v.shift * turn for v in views(i)]) for i in self.body]
+
+
+Instruction = Map | Product | Rows | Take | Scatter | Loop
+
+
+class Shifted(np.ndarray[Any, Any]):
+    """Addresses that move by ``shift`` at each turn of a loop of so many ``turns``."""
+
+    shift: int
+    turns: int
+
+    def __array_finalize__(self, other: Any) -> None:
+        self.shift, self.turns = getattr(other, "shift", 0), getattr(other, "turns", 1)
+
+
+def shifted(addresses: Any, shift: int, turns: int) -> Shifted:
+    """Addresses that move by ``shift`` at each of so many turns."""
+    made = np.asarray(addresses).view(Shifted)
+    made.shift, made.turns = shift, turns
+    return made
+
+
+@dataclass
+class Rolled:
+    """A vector program: its instructions in three phases, where leaves and outputs lie, and how much room it takes."""
+
+    before: list[Instruction] = field(default_factory=list)  # on shared numbers
+    batch: list[Instruction] = field(default_factory=list)  # on each example
+    after: list[Instruction] = field(default_factory=list)  # on sums over the examples
+    spaces: list[tuple[tapes.Space, int]] = field(default_factory=list)  # with the address of its first number
+    constants: Any = None  # the first addresses hold these numbers
+    outputs: Any = None  # the address of each
+    shared: int = 0  # how many shared numbers
+    lanes: int = 0  # how many numbers an example
+    sums: tuple[int, int] = (0, 0)  # the addresses of the sums over the examples
+    names: dict[int, str] = field(default_factory=dict)  # labels by address
+    adjoints: Any = None  # two rows: the address of each adjoint, and of what it is the adjoint of
+    nodes: int = 0
+
+    def phases(self) -> Iterator[tuple[str, list[Instruction]]]:
+        yield from (("before", self.before), ("batch", self.batch), ("after", self.after))
+
+    def __str__(self) -> str:
+        lines = [f"{space!r} from {base}" for space, base in self.spaces]
+        for name, instructions in self.phases():
+            lines += [f"{name}:", *(f"  {describe(i)}" for i in instructions)] if instructions else []
+        return "\n".join(lines)
+
+
+def describe(instruction: Instruction) -> str:
+    """One line on an instruction."""
+    if isinstance(instruction, Loop):
+        return "\n    ".join([f"{instruction.turns} times:", *map(describe, instruction.body)])
+    if isinstance(instruction, Map):
+        return f"{KINDS[instruction.kind].name} {instruction.partials or ''} of {len(instruction.ins[0])}"
+    if isinstance(instruction, Product):
+        (r, k), s = instruction.a.shape, len(instruction.b)
+        over = " over batch" if instruction.reduced else ""
+        return f"product {r}x{k} @ {k}x{s}{over}{' added' if instruction.add else ''}{' negative' if instruction.sign < 0 else ''}"
+    if isinstance(instruction, Rows):
+        return f"{'dots' if instruction.b is not None else 'sums'} {instruction.a.shape[0]} of length {instruction.a.shape[1]}"
+    if isinstance(instruction, Take):
+        return f"take {len(instruction.out)} from tables of {instruction.table.shape[1]}"
+    return f"scatter {len(instruction.out)} from {instruction.values.shape[1]} terms"
+
+
+def views(instruction: Instruction) -> list[Any]:
+    """All addresses of an instruction, in a fixed order."""
+    if isinstance(instruction, Map):
+        return [*instruction.outs, *instruction.ins]
+    if isinstance(instruction, Product):
+        return [instruction.c, instruction.a, instruction.b]
+    if isinstance(instruction, Rows):
+        return [instruction.c, instruction.a, *([] if instruction.b is None else [instruction.b])]
+    if isinstance(instruction, Take):
+        return [instruction.out, instruction.index, instruction.table]
+    return [instruction.out, instruction.indexes, instruction.values]
+
+
+def with_views(instruction: Instruction, new: Sequence[Any]) -> Instruction:
+    """The same instruction at other addresses."""
+    if isinstance(instruction, Map):
+        outs = len(instruction.outs)
+        return replace(instruction, outs=list(new[:outs]), ins=list(new[outs:]))
+    if isinstance(instruction, Product):
+        return replace(instruction, c=new[0], a=new[1], b=new[2])
+    if isinstance(instruction, Rows):
+        return replace(instruction, c=new[0], a=new[1], b=new[2] if len(new) > 2 else None)
+    if isinstance(instruction, Take):
+        return replace(instruction, out=new[0], index=new[1], table=new[2])
+    return replace(instruction, out=new[0], indexes=new[1], values=new[2])

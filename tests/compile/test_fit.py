@@ -1,0 +1,279 @@
+"""fit: it learns what hand-written loops learn, stops between steps, and goes on from a checkpoint bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import micrograd
+from micrograd import MLP, Value, losses, optim
+
+X = np.random.default_rng(0).normal(size=(23, 2))
+Y = np.sign(X[:, 0] * X[:, 1])
+
+
+def moons() -> tuple[MLP, Any]:
+    model = MLP(2, [4, 1], seed=1)
+    return model, micrograd.compile(lambda x, y: micrograd.relu(1 - model(x) * y), batch=(0, 0), reduce="mean")
+
+
+def numbers(model: MLP) -> list[str]:
+    return [p.data.hex() for p in model.parameters()]
+
+
+def interrupt_after(steps: int, lr: float = 0.05) -> Callable[[int], float]:
+    """A learning rate during whose step number ``steps`` the user presses Ctrl-C."""
+
+    def rate(step: int) -> float:
+        if step == steps:
+            signal.raise_signal(signal.SIGINT)
+        return lr
+
+    return rate
+
+
+def test_it_goes_through_all_examples_in_batches_as_a_loop_by_hand_does() -> None:
+    model, program = moons()
+    twin = MLP(2, [4, 1], seed=1)
+    found = micrograd.fit(program, (X, Y), optim.Adam(model.parameters(), lr=0.05), 3, 5, seed=7, progress=False)
+    optimizer = optim.Adam(twin.parameters(), lr=0.05)
+    expected = []
+    for epoch in range(3):
+        order = list(range(23))
+        random.Random(f"epoch 7 {epoch}").shuffle(order)
+        total = 0.0
+        for start in range(0, 23, 5):
+            rows = order[start : start + 5]
+            loss = losses.hinge([twin(X[i].tolist()) for i in rows], Y[rows].tolist())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.data * len(rows) / 23
+        expected.append(total)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose([p.data for p in model.parameters()], [p.data for p in twin.parameters()], rtol=1e-7, atol=1e-9)
+
+
+def test_an_optimiser_of_the_program_and_one_of_the_model_come_to_the_same() -> None:
+    results = []
+    for flat in (True, False):
+        model, program = moons()
+        program(X, Y)
+        optimizer = optim.SGD(program.parameters if flat else model.parameters(), lr=0.1, momentum=0.9)
+        results.append((micrograd.fit(program, (X, Y), optimizer, 2, 8, progress=False), numbers(model), optimizer.state_dict()))
+    assert results[0] == results[1]
+
+
+def test_a_sum_over_the_batch_gives_the_sum_over_all_examples() -> None:
+    w = Value(1.0)
+    program = micrograd.compile(lambda x: (w * x) ** 2, batch=0, reduce="sum")
+    found = micrograd.fit(program, (X[:, 0],), optim.SGD([w], lr=0.0), 2, 4, progress=False)
+    np.testing.assert_allclose(found, [(X[:, 0] ** 2).sum()] * 2, rtol=1e-14)
+
+
+def test_an_argument_that_the_examples_share_is_passed_as_it_is() -> None:
+    w = Value(0.0)
+    program = micrograd.compile(lambda a, x: (w - a * x) ** 2, batch=(None, 0), reduce="mean")
+    micrograd.fit(program, (2.0, np.full(6, 1.5)), optim.SGD([w], lr=0.3), 30, 4, progress=False)
+    assert w.data == pytest.approx(3.0, abs=1e-8)
+
+
+def test_examples_one_at_a_time_average_their_gradients() -> None:
+    """Names of different lengths: a recording for each length, whose gradients come together."""
+    words = [([0, 1, 2],), ([1, 1],), ([2, 0],), ([0],), ([2, 1, 0],)]
+    table = [Value(0.1 * i) for i in range(3)]
+    program = micrograd.compile(lambda word: sum((micrograd.take(table, i) - 0.5) ** 2 for i in word))
+    twins = [Value(0.1 * i) for i in range(3)]
+    found = micrograd.fit(program, words, optim.SGD(table, lr=0.2), 2, 2, seed=3, progress=False)
+    optimizer = optim.SGD(twins, lr=0.2)
+    expected = []
+    for epoch in range(2):
+        order = list(range(5))
+        random.Random(f"epoch 3 {epoch}").shuffle(order)
+        total = 0.0
+        for start in range(0, 5, 2):
+            rows = order[start : start + 2]
+            loss = sum(sum((twins[i] - 0.5) ** 2 for i in words[row][0]) for row in rows) * (1.0 / len(rows))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.data * len(rows) / 5
+        expected.append(total)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose([v.data for v in table], [v.data for v in twins], rtol=1e-12)
+
+
+# -------------------------------------------------------------------------------------------------------- stopping
+
+
+@pytest.mark.parametrize("interrupted_at", [0, 3, 4, 7])  # an epoch has five steps
+def test_ctrl_c_finishes_the_step_and_a_checkpoint_goes_on_bit_for_bit(
+    interrupted_at: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, program = moons()
+    whole = optim.Adam(model.parameters(), lr=0.05)
+    expected = micrograd.fit(program, (X, Y), whole, 3, 5, seed=2, progress=False)
+
+    path = tmp_path / "run.npz"
+    stopped, program = moons()
+    handler = signal.getsignal(signal.SIGINT)
+    optimizer = optim.Adam(stopped.parameters(), lr=interrupt_after(interrupted_at))
+    part = micrograd.fit(program, (X, Y), optimizer, 3, 5, seed=2, checkpoint=path, progress=False)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert optimizer.steps == interrupted_at + 1  # the step was finished
+    assert part == expected[: (interrupted_at + 1) // 5]
+    assert "Stopped after epoch" in capsys.readouterr().err
+
+    resumed, program = moons()
+    optimizer = optim.Adam(resumed.parameters(), lr=0.05)
+    found = micrograd.fit(program, (X, Y), optimizer, 3, 5, seed=2, checkpoint=path, progress=False)
+    assert found == expected
+    assert numbers(resumed) == numbers(model)
+    assert optimizer.state_dict() == whole.state_dict()
+    assert sorted(tmp_path.iterdir()) == [path]  # nothing else is left behind
+    again, program = moons()
+    assert micrograd.fit(program, (X, Y), optim.Adam(again.parameters(), lr=0.05), 3, 5, seed=2, checkpoint=path, progress=False) == expected
+    assert numbers(again) == numbers(model)  # a training that was over is read, not repeated
+
+
+def test_without_a_checkpoint_ctrl_c_keeps_the_parameters_of_the_last_whole_step() -> None:
+    model, program = moons()
+    found = micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=interrupt_after(6)), 9, 5, progress=False)
+    twin, other = moons()
+    rates = itertools.chain([0.05] * 7, itertools.repeat(0.0))
+    micrograd.fit(other, (X, Y), optim.SGD(twin.parameters(), lr=lambda _: next(rates)), 2, 5, progress=False)
+    assert len(found) == 1
+    assert numbers(model) == numbers(twin)
+
+
+def test_it_trains_in_a_thread_that_gets_no_signals() -> None:
+    model, program = moons()
+    before, found = numbers(model), []
+    thread = threading.Thread(
+        target=lambda: found.extend(micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=0.1), 1, 5, progress=False))
+    )
+    thread.start()
+    thread.join()
+    assert len(found) == 1
+    assert numbers(model) != before
+
+
+def test_an_error_in_a_step_leaves_the_checkpoint_of_the_last_epoch(tmp_path: Path) -> None:
+    model, program = moons()
+
+    def rate(step: int) -> float:
+        if step == 7:
+            raise ArithmeticError("in the second epoch")
+        return 0.05
+
+    path = tmp_path / "run.npz"
+    with pytest.raises(ArithmeticError):
+        micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=rate), 3, 5, checkpoint=path, progress=False)
+    twin, other = moons()
+    expected = micrograd.fit(other, (X, Y), optim.SGD(twin.parameters(), lr=0.05), 3, 5, progress=False)
+    model, program = moons()
+    assert micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=0.05), 3, 5, checkpoint=path, progress=False) == expected
+    assert numbers(model) == numbers(twin)
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "run.npz"
+    model, program = moons()
+    micrograd.fit(program, (X, Y), optim.Adam(model.parameters(), lr=0.05), 1, 5, checkpoint=path, progress=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"batch_size": 6}, "batch_size is 5, here it is 6"),
+        ({"seed": 1}, "seed is 0, here it is 1"),
+        ({"data": (X[:20], Y[:20])}, "examples is 23, here it is 20"),
+        ({"data": (X + 1.0, Y)}, "its data is"),
+        ({"kind": optim.SGD}, "optimizer is 'Adam', here it is 'SGD'"),
+        ({"sizes": [5, 1]}, "parameters is 17, here it is 21"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused_and_changes_nothing(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    model = MLP(2, changed.get("sizes", [4, 1]), seed=1)
+    program = micrograd.compile(lambda x, y: micrograd.relu(1 - model(x) * y), batch=(0, 0), reduce="mean")
+    before = numbers(model)
+    optimizer = changed.get("kind", optim.Adam)(model.parameters(), lr=0.05)
+    with pytest.raises(ValueError, match=message):
+        micrograd.fit(
+            program, changed.get("data", (X, Y)), optimizer, 2, changed.get("batch_size", 5), seed=changed.get("seed", 0),
+            checkpoint=path, progress=False,
+        )  # fmt: skip
+    assert numbers(model) == before
+
+
+def test_a_damaged_checkpoint_is_refused_wherever_it_was_cut_or_changed(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    whole = path.read_bytes()
+    model, program = moons()
+    expected = micrograd.fit(program, (X, Y), optim.Adam(model.parameters(), lr=0.05), 1, 5, progress=False)
+    pick = random.Random(0)
+    damaged = [whole[: pick.randrange(len(whole))] for _ in range(20)] + [b"", b"PK\x03\x04", b"no checkpoint"]
+    for _ in range(40):
+        at = pick.randrange(len(whole))
+        damaged.append(whole[:at] + bytes([whole[at] ^ 1 << pick.randrange(8)]) + whole[at + 1 :])
+    refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        model, program = moons()
+        try:  # a byte that means nothing, such as one of a date, may change
+            assert micrograd.fit(program, (X, Y), optim.Adam(model.parameters(), lr=0.05), 1, 5, checkpoint=path, progress=False) == expected
+        except ValueError as error:
+            assert "checkpoint" in str(error) or "another training" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 50
+
+
+W = Value(1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "error", "message"),
+    [
+        ({"batch": 0, "reduce": "mean"}, {"epochs": 0}, ValueError, "epochs must be a whole number from 1, got 0"),
+        ({"batch": 0, "reduce": "mean"}, {"batch_size": 2.0}, ValueError, "batch_size must be a whole number from 1, got 2.0"),
+        ({"batch": 0, "reduce": "mean"}, {"seed": -1}, ValueError, "seed must be a whole number from 0, got -1"),
+        ({"batch": 0}, {}, ValueError, "needs one loss for a batch: compile the program with reduce='mean'"),
+        ({"batch": 0, "reduce": "mean"}, {"data": X}, TypeError, r"arguments as a tuple, got ndarray: write \(X, Y\)"),
+        ({"batch": 0, "reduce": "mean"}, {"data": (X, Y[:5])}, ValueError, "same number of examples .* got 23 in x, 5 in y"),
+        ({"batch": 0, "reduce": "mean"}, {"data": (X[:0], Y[:0])}, ValueError, "at least one, got 0 in x, 0 in y"),
+        ({"batch": (0, 0), "reduce": "mean"}, {"data": (X,)}, TypeError, "is for 2 arguments, but the call has 1"),
+        ({"batch": 0, "reduce": "mean"}, {"data": (X, 1.0)}, ValueError, "y is batched: expected numbers"),
+        ({}, {}, TypeError, "without batch= takes a list of examples, each a tuple"),
+        ({}, {"data": []}, TypeError, "without batch= takes a list of examples"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_that_says_what_to_write(
+    options: dict[str, Any], data: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    program = micrograd.compile(lambda x, y: (W * x[0] - y) ** 2, **options)
+    arguments = {"data": (X, Y), "epochs": 1, "batch_size": 4, "progress": False, **data}
+    with pytest.raises(error, match=message):
+        micrograd.fit(program, arguments.pop("data"), optim.SGD([W], lr=0.1), **arguments)
+    assert W.data == 1.0
+
+
+def test_a_function_that_is_not_compiled_and_one_without_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match=re.escape("write fit(micrograd.compile(loss, ...), ...)")):
+        micrograd.fit(lambda x: x, (X,), optim.SGD([W], lr=0.1), 1, 4)  # type: ignore[arg-type]
+    program = micrograd.compile(lambda x: x * x, batch=0, reduce="mean")
+    with pytest.raises(ValueError, match="captured no Values"):
+        micrograd.fit(program, (Y,), optim.SGD([W], lr=0.1), 1, 4)

@@ -1,0 +1,301 @@
+"""A program never runs stale: what its function reads may change, and the next run gives the new answer or a clear error."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from face import BACKENDS, close, recordings
+
+import micrograd
+from micrograd import Value, nn
+
+both_backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def answer_or_error(program: Any, expected: Any, *args: Any) -> None:
+    """The function's new answer, or an error that says what changed: never the old answer."""
+    try:
+        found = program(*args)
+    except (TypeError, ValueError, RuntimeError) as error:
+        assert len(str(error)) > 20  # noqa: PT017 (an error need not come)
+        return
+    close(found, expected)
+
+
+# ------------------------------------------------------------------------------------------------ parameters, arrays
+
+
+@both_backends
+def test_the_data_of_a_captured_parameter_is_read_anew(backend: str) -> None:
+    w = Value(2.0)
+    program = micrograd.compile(lambda x: w * x**2, backend=backend)
+    for number in (2.0, -3.0, 0.0, float("inf")):
+        w.data = number
+        close(program(2.0), number * 4.0)
+        close(program.value_and_grad(2.0)[1], number * 4.0)
+        w.grad = 0.0
+        program.backward(2.0)
+        assert w.grad == 4.0
+    assert recordings(program) <= 3  # one a way to run it
+
+
+@both_backends
+def test_the_parameters_of_a_module_are_read_anew_and_may_be_loaded(backend: str) -> None:
+    model, other = nn.MLP(2, [3, 1], seed=1), nn.MLP(2, [3, 1], seed=2)
+    program = micrograd.compile(lambda x: model(x), backend=backend)
+    before = program([1.0, -0.5])
+    model.load_state_dict(other.state_dict())
+    close(program([1.0, -0.5]), other([1.0, -0.5]).data)
+    assert program([1.0, -0.5]) != before
+
+
+@both_backends
+def test_a_captured_result_follows_its_own_data(backend: str) -> None:
+    a = Value(2.0)
+    c = a * 3.0
+    program = micrograd.compile(lambda x: c * x, backend=backend)
+    close(program(1.0), 6.0)
+    c.data = 10.0  # what an eager run would read
+    close(program(1.0), (c * 1.0).data)
+
+
+@both_backends
+def test_an_array_changed_in_place_is_read_anew(backend: str) -> None:
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    program = micrograd.compile(lambda r: r[0] * r[1], batch=(0,), backend=backend)
+    close(program(x), [2.0, 12.0])
+    x[0] = -5.0
+    close(program(x), [25.0, 12.0])
+    row = np.array([1.0, 2.0])
+    single = micrograd.compile(lambda r: r[0] * r[1], backend=backend)
+    close(single(row), 2.0)
+    row *= 3.0
+    close(single(row), 18.0)
+
+
+@both_backends
+def test_a_list_or_a_module_changed_in_place_is_read_anew(backend: str) -> None:
+    x = [1.0, 2.0]
+    program = micrograd.compile(lambda r: sum(r), backend=backend)
+    close(program(x), 3.0)
+    x[0] = 7.0
+    close(program(x), 9.0)
+    x.append(1.0)
+    close(program(x), 10.0)
+    model = nn.MLP(1, [1], seed=1)
+    of_module = micrograd.compile(lambda m: m([1.0]), backend=backend)
+    of_module(model)
+    model.layers[0].neurons[0].b.data = 100.0
+    close(of_module(model), model([1.0]).data)
+
+
+# ----------------------------------------------------------------------------------------------- captured constants
+
+RATE = 2.0
+SETTINGS = {"rate": 2.0}
+
+
+def test_a_number_in_a_closure() -> None:
+    rate = 2.0
+    program = micrograd.compile(lambda x: x * rate, backend="numpy")
+    close(program(1.0), 2.0)
+    rate = 5.0
+    answer_or_error(program, 5.0, 1.0)
+
+
+def test_a_global_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: x * RATE, backend="numpy")
+    close(program(1.0), 2.0)
+    monkeypatch.setitem(globals(), "RATE", 5.0)
+    answer_or_error(program, 5.0, 1.0)
+
+
+def test_a_number_in_a_captured_list() -> None:
+    rates = [2.0, 3.0]
+    program = micrograd.compile(lambda x: x * rates[0] + rates[1], backend="numpy")
+    close(program(1.0), 5.0)
+    rates[0] = 5.0
+    answer_or_error(program, 8.0, 1.0)
+
+
+def test_a_number_in_a_global_dict(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: x * SETTINGS["rate"], backend="numpy")
+    close(program(1.0), 2.0)
+    monkeypatch.setitem(SETTINGS, "rate", 5.0)
+    answer_or_error(program, 5.0, 1.0)
+
+
+def test_a_captured_array_changed_in_place() -> None:
+    table = np.array([2.0, 3.0])
+    program = micrograd.compile(lambda x: x * table[0] + table[1], backend="numpy")
+    close(program(1.0), 5.0)
+    table[0] = 5.0
+    answer_or_error(program, 8.0, 1.0)
+
+
+def test_an_attribute_of_a_captured_object() -> None:
+    settings = SimpleNamespace(rate=2.0)
+    program = micrograd.compile(lambda x: x * settings.rate, backend="numpy")
+    close(program(1.0), 2.0)
+    settings.rate = 5.0
+    answer_or_error(program, 5.0, 1.0)
+
+
+def test_a_setting_of_a_captured_module() -> None:
+    model = nn.MLP(1, [2, 1], activation="tanh", seed=1)
+    program = micrograd.compile(lambda x: model([x]), backend="numpy")
+    close(program(0.5), model([0.5]).data)
+    for neuron in model.layers[0].neurons:
+        neuron.nonlin = False
+    answer_or_error(program, model([0.5]).data, 0.5)
+
+
+def test_an_attribute_that_a_method_reads() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.rate = 2.0
+
+        def loss(self, x: Any) -> Any:
+            return x * self.rate
+
+    model = Model()
+    program = micrograd.compile(model.loss, backend="numpy")
+    close(program(1.0), 2.0)
+    model.rate = 5.0
+    answer_or_error(program, 5.0, 1.0)
+
+
+def test_a_number_that_a_function_it_calls_captures() -> None:
+    rate = 2.0
+
+    def scaled(x: Any) -> Any:
+        return x * rate
+
+    program = micrograd.compile(lambda x: scaled(x) + 1.0, backend="numpy")
+    close(program(1.0), 3.0)
+    rate = 5.0
+    answer_or_error(program, 6.0, 1.0)
+
+
+def test_a_default_of_the_function() -> None:
+    def f(x: Any, rate: float = 2.0) -> Any:
+        return x * rate
+
+    program = micrograd.compile(f, backend="numpy")
+    close(program(1.0), 2.0)
+    close(program(1.0, 5.0), 5.0)
+    f.__defaults__ = (7.0,)
+    answer_or_error(program, 7.0, 1.0)
+
+
+def test_a_captured_value_that_is_replaced_by_another() -> None:
+    w = Value(2.0)
+    program = micrograd.compile(lambda x: w * x, backend="numpy")
+    close(program(1.0), 2.0)
+    old, w = w, Value(5.0)
+    answer_or_error(program, 5.0, 1.0)
+    program.backward(1.0)
+    assert (old.grad, w.grad) == (0.0, 1.0)
+
+
+def test_a_parameter_of_a_captured_module_that_is_replaced_by_another() -> None:
+    model = nn.MLP(1, [1], seed=1)
+    program = micrograd.compile(lambda x: model([x]), backend="numpy")
+    program(1.0)
+    model.layers[0].neurons[0].b = Value(100.0)
+    answer_or_error(program, model([1.0]).data, 1.0)
+
+
+def test_a_captured_list_of_values_that_grows() -> None:
+    weights = [Value(1.0), Value(2.0)]
+    program = micrograd.compile(lambda x: sum(w * x for w in weights), backend="numpy")
+    close(program(1.0), 3.0)
+    weights.append(Value(10.0))
+    answer_or_error(program, 13.0, 1.0)
+
+
+def test_a_captured_flag() -> None:
+    flags = {"square": False}
+    program = micrograd.compile(lambda x: x * x if flags["square"] else x, backend="numpy")
+    close(program(3.0), 3.0)
+    flags["square"] = True
+    answer_or_error(program, 9.0, 3.0)
+
+
+# ------------------------------------------------------------------------------------------- structure, number types
+
+
+@both_backends
+def test_another_structure_is_another_program(backend: str) -> None:
+    program = micrograd.compile(lambda x: sum(x.values()) if isinstance(x, dict) else sum(x) * 2.0, backend=backend)
+    close(program([1.0, 2.0]), 6.0)
+    close(program([1.0, 2.0, 3.0]), 12.0)
+    close(program({"a": 1.0, "b": 2.0}), 3.0)
+    close(program(np.array([1.0, 2.0])), 6.0)
+    close(program([1.0, 2.0]), 6.0)
+
+
+@both_backends
+def test_the_order_and_the_names_of_a_dict_are_structure(backend: str) -> None:
+    program = micrograd.compile(lambda x: next(iter(x.values())) - x["b"] * 10.0, backend=backend)
+    close(program({"a": 1.0, "b": 2.0}), -19.0)
+    close(program({"b": 2.0, "a": 1.0}), -18.0)
+    with pytest.raises(KeyError):
+        program({"a": 1.0, "c": 2.0})
+
+
+@both_backends
+def test_arguments_of_another_number_type_give_the_same_answer(backend: str) -> None:
+    program = micrograd.compile(lambda x: x[0] * 3.0 + x[1], batch=(0,), backend=backend)
+    for dtype in ("float64", "float32", "float16", "int64", "int8", "uint16", ">f8", "float64"):
+        answer_or_error(program, [5.0, 13.0], np.array([[1, 2], [3, 4]], dtype=dtype))
+    for dtype in ("float64", "float32", "float16", ">f8"):
+        close(program(np.array([[1, 2], [3, 4]], dtype=dtype)), [5.0, 13.0])
+
+
+@both_backends
+def test_scalars_of_any_number_type_give_the_same_answer(backend: str) -> None:
+    program = micrograd.compile(lambda x, y: x * 3.0 + y * y, backend=backend)
+    for one in (1.0, np.float64(1.0), np.float32(1.0), np.array(1.0), Value(1.0), 1, np.int64(1)):
+        close(program(one, 2.0), 7.0)
+    for two in (2, np.int32(2), np.array(2), 3, 2.0):
+        close(program(1.0, two), 3.0 + float(two) ** 2)
+
+
+@both_backends
+def test_integers_frozen_in_one_recording_are_not_used_by_the_next(backend: str) -> None:
+    program = micrograd.compile(lambda x, n: sum(x ** (i + 1) for i in range(n)) * n, backend=backend)
+    for n in (1, 3, 2, 3, 1):
+        close(program(0.5, n), sum(0.5 ** (i + 1) for i in range(n)) * n)
+
+
+@both_backends
+def test_true_and_one_and_one_point_zero_are_told_apart(backend: str) -> None:
+    program = micrograd.compile(lambda x, flag: x * 2.0 if flag is True else x * 3.0, backend=backend)
+    assert [program(1.0, flag) for flag in (1.0, True, 1, True, 1.0)] == [3.0, 2.0, 3.0, 2.0, 3.0]
+
+
+@both_backends
+def test_a_negative_zero_is_not_a_zero(backend: str) -> None:
+    program = micrograd.compile(lambda x, y: x / y, backend=backend)
+    assert [program(1.0, y) for y in (0.0, -0.0, 0.0)] == [float("inf"), float("-inf"), float("inf")]
+
+
+def test_a_shape_that_the_function_was_not_recorded_for() -> None:
+    program = micrograd.compile(lambda x: sum(x), batch=(0,), backend="numpy")
+    close(program(np.ones((2, 3))), [3.0, 3.0])
+    close(program(np.ones((2, 5))), [5.0, 5.0])
+
+
+def test_two_programs_of_one_function_do_not_share_what_they_know() -> None:
+    def f(x: Any) -> Any:
+        return x * 2.0
+
+    single, batched = micrograd.compile(f, backend="numpy"), micrograd.compile(f, batch=(0,), backend="numpy")
+    single32 = micrograd.compile(f, backend="numpy", dtype="float32")
+    assert (single(0.1), list(batched([0.1, 1.0]))) == (0.2, [0.2, 2.0])
+    assert single32(0.1) != 0.2
+    assert single(0.1) == 0.2

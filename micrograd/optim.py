@@ -87,7 +87,7 @@ class Optimizer:
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, *memory: Any) -> tuple[Any, ...]:
         """The new parameter and the new memories, from the parameter, its gradient and the old memories."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method _rule(xp, settings, w, g, *memory) that gives the new w")
+        raise NotImplementedError(f"{type(self).__name__} needs a method _rule(xp, settings, w, g, *memory) -> (w, *memory)")
 
     def _arrays(self) -> tuple[Any, Any] | None:
         """The arrays of a compiled program's parameters and of their gradients."""

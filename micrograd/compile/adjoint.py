@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from micrograd.compile import tape as tapes
 from micrograd.compile.emit import ConstantForm, OperandForm, ValueForm, derivative_forms
-from micrograd.compile.simplify import DIV, Sums
+from micrograd.compile.simplify import _PRODUCT, DIV, Sums
 from micrograd.compile.tape import AND, COMPARISONS, KINDS, LEAF, OR, SELECT, Tape
 from micrograd.compile.trace import DETACH, SYMBOLS, Trace
 from micrograd.ops import Op
@@ -34,13 +34,16 @@ class _Sweep:
         self.sums = Sums(tape)
         self.batched = tape.batched()
         self.needed = self._needed()
-        # by instruction, what its readers sent: pairs (adjoint of the reader, derivative or -1 for one) to be added, to be
-        # subtracted, and both once more for readers that each example has its own of
-        self.sent: dict[int, tuple[list[int], list[int], list[int], list[int]]] = {}
+        # by instruction, what its readers sent: the adjoint of the reader, or its complement where it is to be subtracted,
+        # and a derivative or -1 for one; apart what came from readers that each example has its own of
+        self.sent: dict[int, list[int]] = {}
+        self.sent_over: dict[int, list[int]] = {}
+        self.masked = SELECT in tape.codes
         self.masks: dict[int, int | None] = {}  # when an instruction has a path to the result: None is always
         self.picks: dict[tuple[int, ...], list[int]] = {}  # by table: pairs (index, adjoint of what was picked)
         self.batched_picks: set[tuple[int, ...]] = set()
         self.tables: dict[int, list[tuple[tuple[int, ...], int]]] = {}  # by entry: (table, position in it)
+        self.forms: dict[int, list[tuple[object, int]]] = {}  # by kind, for each operand: the derivative's form and kind
         self.zero = tape.constant(0.0)
         self.one = tape.constant(1.0)
 
@@ -61,34 +64,38 @@ class _Sweep:
         wanted = set(self.wrt)
         found: dict[int, int] = {}
         for node, seed in seeds.items():
-            self.sent[node] = ([seed, -1], [], [], [])
+            self.sent[node] = [seed, -1]
             self.masks[node] = None
+        codes, args, needed = self.tape.codes, self.tape.args, self.needed
+        sent, sent_over, tables = self.sent, self.sent_over, self.tables
         for i in range(self.size - 1, -1, -1):
-            if not self.needed[i] or (i not in self.sent and i not in self.tables):
+            if not needed[i] or not (i in sent or i in sent_over or i in tables):
                 continue
             total = self._total(i)
             if i in wanted:
                 found[i] = total
-            code = self.tape.codes[i]
-            if code != LEAF:
-                self._send(i, code, self.tape.args[i], total)
+            if codes[i] != LEAF:
+                self._send(i, codes[i], args[i], total)
         return [found.get(node, self.zero) for node in self.wrt]
 
     # ---------------------------------------------------------------------------------------------------- gathering
 
     def _total(self, i: int) -> int:
         """The adjoint of an instruction: the sum of what its readers sent, over the examples too where they are batched."""
-        plus, minus, over_plus, over_minus = self.sent.pop(i, ([], [], [], []))
-        terms, over = _terms(plus, minus), _terms(over_plus, over_minus)
+        pairs, over = self.sent.pop(i, _NOTHING), self.sent_over.pop(i, None)
+        if over is None and i not in self.tables and len(pairs) == 2 and pairs[0] >= 0:  # most have one reader
+            total, derivative = pairs
+            return total if derivative < 0 else self._remember(self.sums.instruction(_PRODUCT, (total, derivative)), i)
+        terms = _terms(pairs)
         for table, position in self.tables.pop(i, ()):
             reduced = table in self.batched_picks and not self.batched[i]
-            pairs = self.picks[table]
-            node = self.tape.add(tapes.scatter(len(pairs) // 2, reduced), tuple(pairs))
+            picked = self.picks[table]
+            node = self.tape.add(tapes.scatter(len(picked) // 2, reduced), tuple(picked))
             self.tape.positions[node] = position, len(table)
             self.tape.rank[node] = self.tape.rank.get(i, i)
             terms[2].append(node)
-        if any(over):
-            summed = self.sums.emit(over, reduced=True)
+        if over is not None:
+            summed = self.sums.emit(_terms(over), reduced=True)
             self._remember(summed, i)
             if not any(terms):
                 return summed
@@ -125,21 +132,23 @@ class _Sweep:
             self._send_quotient(i, args, total, mask)
         elif what == "apply":
             assert kind.op is not None
-            for j, (operand, form) in enumerate(zip(args, derivative_forms(kind.op), strict=True)):
+            forms = self.forms.get(code)
+            if forms is None:
+                forms = self.forms[code] = [(form, tapes.partial(kind.op, j)) for j, form in enumerate(derivative_forms(kind.op))]
+            for j, (operand, form) in enumerate(zip(args, forms, strict=True)):
                 if self.needed[operand]:
-                    self._contribute(i, operand, total, self._derivative(form, i, j, args, kind), mask)
+                    self._contribute(i, operand, total, self._derivative(*form, i, j, args, kind.op), mask)
 
-    def _derivative(self, form: object, i: int, j: int, args: tuple[int, ...], kind: tapes.Kind) -> int:
+    def _derivative(self, form: object, code: int, i: int, j: int, args: tuple[int, ...], op: Op) -> int:
         if isinstance(form, ValueForm):
             return i
         if isinstance(form, OperandForm):
             return args[form.index]
         if isinstance(form, ConstantForm):
             return self.tape.constant(form.number)
-        assert kind.op is not None
         if self.expanded:
-            return self._written_out(kind.op, j, args)
-        node = self._new(tapes.partial(kind.op, j), (i,))
+            return self._written_out(op, j, args)
+        node = self._new(code, (i,))
         self.tape.rank.setdefault(node, self.tape.rank.get(i, i))
         return node
 
@@ -151,19 +160,28 @@ class _Sweep:
         return trace.nodes(op.name, (derivatives[j],))[0]
 
     def _send_dot(self, i: int, shape: tuple[int, ...], args: tuple[int, ...], total: int, mask: int | None) -> None:
-        plus, minus, single, negative, _ = shape
-        needed = self.needed
+        plus, minus, single, _, _ = shape
         products = 2 * (plus + minus)
-        for k in range(0, products, 2):
-            a, b = args[k], args[k + 1]
-            sign = k >= 2 * plus
-            if needed[a]:
-                self._contribute(i, a, total, b, mask, sign)
-            if needed[b]:
-                self._contribute(i, b, total, a, mask, sign)
-        for k in range(products, products + single + negative):
-            if needed[args[k]]:
+        if self.masked or total == self.one:
+            for k in range(products):
+                self._contribute(i, args[k], total, args[k ^ 1], mask, k >= 2 * plus)
+            for k in range(products, len(args)):
                 self._contribute(i, args[k], total, self.one, mask, k >= products + single)
+            return
+        # the same in one loop, as most of a gradient's time goes here
+        needed, batched, sent, sent_over = self.needed, self.batched, self.sent, self.sent_over
+        own = batched[i]
+        for k, operand in enumerate(args):
+            if needed[operand]:
+                if k < products:
+                    pair = ~total if k >= 2 * plus else total, args[k ^ 1]
+                else:
+                    pair = ~total if k >= products + single else total, -1
+                into = sent if not own or batched[operand] else sent_over
+                if operand in into:
+                    into[operand] += pair
+                else:
+                    into[operand] = [*pair]
 
     def _contribute(self, reader: int, operand: int, total: int, derivative: int, mask: int | None, negative: bool = False) -> None:
         """Add adjoint times derivative to what an operand has received."""
@@ -178,16 +196,15 @@ class _Sweep:
         elif total == self.one:
             total, derivative = derivative, -1
         if mask is not None:
-            product = total if derivative < 0 else self._new(tapes.dot(1, 0, 0, 0), (total, derivative))
+            product = total if derivative < 0 else self._new(_PRODUCT, (total, derivative))
             total, derivative = self._new(SELECT, (mask, product, self.zero)), -1
-        sent = self.sent.get(operand)
-        if sent is None:
-            sent = self.sent[operand] = ([], [], [], [])
-        over = 2 if self.batched[reader] and not self.batched[operand] else 0
-        sent[over + negative].extend((total, derivative))
+        into = self.sent_over if self.batched[reader] and not self.batched[operand] else self.sent
+        into.setdefault(operand, []).extend((~total if negative else total, derivative))
 
     def _reach(self, operand: int, mask: int | None) -> None:
         """Note a path from an operand to the result, which is there when ``mask`` holds."""
+        if not self.masked:
+            return
         known = self.masks.setdefault(operand, mask)
         if known is not None and known != mask:
             self.masks[operand] = None if mask is None else self._new(OR, (known, mask))
@@ -205,7 +222,7 @@ class _Sweep:
         inverse = self._new(DIV, (self.one, b))
         self._contribute(i, a, total, inverse, mask)
         if self.needed[b]:
-            slope = self._new(tapes.dot(1, 0, 0, 0), (i, inverse))
+            slope = self._new(_PRODUCT, (i, inverse))
             self.tape.rank.setdefault(slope, self.tape.rank.get(i, i))
             self._contribute(i, b, total, slope, mask, negative=True)
 
@@ -225,13 +242,19 @@ class _Sweep:
         self.picks[table] += (index, total)
 
 
-def _terms(plus: list[int], minus: list[int]) -> list[list[int]]:
-    """Pairs (adjoint, derivative or -1 for one) as products and single terms of either sign."""
+_NOTHING: list[int] = []
+
+
+def _terms(pairs: list[int]) -> list[list[int]]:
+    """What was sent, as products and single terms of either sign."""
     terms: list[list[int]] = [[], [], [], []]
-    for sign, pairs in ((0, plus), (1, minus)):
-        for k in range(0, len(pairs), 2):
-            if pairs[k + 1] < 0:
-                terms[2 + sign].append(pairs[k])
-            else:
-                terms[sign] += pairs[k : k + 2]
+    for k in range(0, len(pairs), 2):
+        total, derivative = pairs[k], pairs[k + 1]
+        negative = total < 0
+        if negative:
+            total = ~total
+        if derivative < 0:
+            terms[2 + negative].append(total)
+        else:
+            terms[negative] += total, derivative
     return terms

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,108 +19,136 @@ from micrograd.engine import Value
 
 @dataclass
 class Argument:
-    """One argument of one call: the key of its structure, its real numbers and its integers as arrays, and a tree of them.
+    """One argument of one call: the key of its structure, and its numbers as arrays, the *parts*.
 
-    A batched argument's arrays have the examples along their first axis.
+    Each array is a part of its own, which is never copied; single numbers of a kind are a part together.  The parts of a
+    batched argument have the examples along their first axis.  A recording needs more: a tree with a :class:`Place` for each
+    number, and of each part its kind, "real" or "index", its path and how many numbers an example has of it.
     """
 
     key: Any
-    reals: Any
-    ints: Any
-    tree: Any
+    parts: list[Any]
+    tree: Any = None
+    about: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 class Place:
-    """The place of numbers in a tree: ``kind`` is "real" or "index", ``shape`` is () for a single number."""
+    """The place of numbers in a tree: which part, where they begin there, and their shape, () for a single number."""
 
-    __slots__ = ("kind", "shape", "start")
+    __slots__ = ("kind", "part", "shape", "start")
 
-    def __init__(self, kind: str, start: int, shape: tuple[int, ...]) -> None:
-        self.kind, self.start, self.shape = kind, start, shape
+    def __init__(self, kind: str, part: int, start: int, shape: tuple[int, ...]) -> None:
+        self.kind, self.part, self.start, self.shape = kind, part, start, shape
 
 
-def describe(x: Any, name: str, batched: bool, real: bool, build: bool = False) -> Argument:
-    """Take an argument apart.  ``real`` makes its integers real numbers, as those are that a gradient is asked for by;
-    ``build`` makes the tree too, which only a recording needs.
+def describe(x: Any, name: str, batched: bool, real: bool) -> Argument:
+    """Take an argument apart.  ``real`` makes its integers real numbers, as those are that a gradient is asked for by.
 
     TypeError for what is no number, container or setting; ValueError for a batched one without a leading axis.
     """
-    if isinstance(x, np.ndarray) and x.ndim and not batched:  # the usual cases first: they are in every call
-        if x.dtype.kind == "f" or (real and x.dtype.kind in "iu"):
-            return Argument(("array", x.shape), x.reshape(-1), _NONE, Place("real", 0, x.shape))
-        if x.dtype.kind in "iu":
-            return Argument(("ints", x.shape), _NOTHING, x.reshape(-1), Place("index", 0, x.shape))
-    return _Walk(name, batched, real, build).argument(x)
+    parts: list[Any] = []
+    singles: tuple[list[float], list[int]] = ([], [])
+    try:
+        key = _quick(x, batched, real, parts, singles)
+    except _Unusual:
+        return detailed(x, name, batched, real)
+    if any(singles):
+        parts = [p if type(p) is np.ndarray else np.array(p, dtype=np.int64 if p is singles[1] else np.float64) for p in parts]
+    return Argument(key, parts)
 
 
-_NOTHING = np.zeros(0)
-_NONE = np.zeros(0, dtype=np.int64)
+def detailed(x: Any, name: str, batched: bool, real: bool) -> Argument:
+    """The same with all that a recording needs."""
+    return _Walk(name, batched, real).argument(x)
+
+
+class _Unusual(Exception):
+    """Something that the quick walk leaves to the careful one."""
+
+
+_KINDS = {"f": "real", "i": "index", "u": "index"}
+
+
+def _quick(x: Any, batched: bool, real: bool, parts: list[Any], singles: tuple[list[float], list[int]]) -> Any:
+    """The key of what is in nearly every call: arrays, numbers, and lists, tuples and dicts of them."""
+    kind = type(x)
+    if kind is np.ndarray:
+        what = _KINDS.get(x.dtype.kind)
+        if what is None or x.ndim <= batched or (batched and not len(x)):
+            raise _Unusual
+        parts.append(x)
+        return ("real" if real else what), (x.shape[1:] if batched else x.shape)
+    if batched:
+        raise _Unusual
+    if kind is float:
+        if not singles[0]:
+            parts.append(singles[0])
+        singles[0].append(x)
+        return "r"
+    if kind is int:
+        if real:
+            return _quick(float(x), batched, real, parts, singles)
+        if not singles[1]:
+            parts.append(singles[1])
+        singles[1].append(x)
+        return "i"
+    if kind is list or kind is tuple:
+        kinds = set(map(type, x))
+        if kinds == {float} or (kinds == {int} and not real):
+            numbers: list[Any] = singles[kinds == {int}]
+            if not numbers:
+                parts.append(numbers)
+            numbers.extend(x)
+            return (kind, *("r" if kinds == {float} else "i") * len(x))
+        return (kind, *[_quick(v, batched, real, parts, singles) for v in x])
+    if kind is dict:
+        return (kind, *[(k, _quick(v, batched, real, parts, singles)) for k, v in x.items()])
+    raise _Unusual
 
 
 class _Walk:
-    def __init__(self, name: str, batched: bool, real: bool, build: bool) -> None:
-        self.name, self.batched, self.real, self.build = name, batched, real, build
-        self.parts: dict[str, list[Any]] = {"real": [], "index": []}
-        self.sizes = {"real": 0, "index": 0}
+    """A careful walk, which knows where it is and builds the tree."""
+
+    def __init__(self, name: str, batched: bool, real: bool) -> None:
+        self.name, self.batched, self.real = name, batched, real
+        self.parts: list[Any] = []
+        self.about: list[tuple[str, str, int]] = []
+        self.singles: dict[str, int] = {}  # the part of the single numbers of a kind
         self.examples: int | None = None
 
     def argument(self, x: Any) -> Argument:
         if self.batched:
             x = _stacked(x, self.name)
         key, tree = self.walk(x, self.name)
-        return Argument(key, self.joined("real", np.float64), self.joined("index", np.int64), tree)
-
-    def joined(self, kind: str, dtype: Any) -> Any:
-        parts = self.parts[kind]
-        if self.batched:
-            if not parts:
-                return np.zeros((0 if self.examples is None else self.examples, 0), dtype)
-            if not self.examples:
-                return np.zeros((0, self.sizes[kind]), dtype)
-            rows = [np.asarray(part).reshape(len(part), -1) for part in parts]
-            return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
-        if len(parts) == 1 and isinstance(parts[0], np.ndarray):
-            return parts[0]
-        if any(isinstance(part, np.ndarray) for part in parts):
-            return np.concatenate([np.atleast_1d(part) for part in parts])
-        return np.array(parts, dtype=dtype)
-
-    def place(self, kind: str, part: Any, shape: tuple[int, ...]) -> Place | None:
-        made = None if not self.build else Place(kind, self.sizes[kind], shape)
-        self.parts[kind].append(part)
-        self.sizes[kind] += math.prod(shape)
-        return made
+        for kind, part in self.singles.items():
+            self.about[part] = kind, self.name, len(self.parts[part])
+            self.parts[part] = np.array(self.parts[part], dtype=np.float64 if kind == "real" else np.int64)
+        return Argument(key, self.parts, tree, self.about)
 
     def walk(self, x: Any, path: str) -> tuple[Any, Any]:
         """The key and the tree of a part."""
         kind = type(x)
         if kind is float:
-            return "r", self.single(x, path)
+            return "r", self.single("real", x, path)
         if kind is bool or x is None or isinstance(x, (str, bytes, np.bool_)):
             return (kind, x), x
         if isinstance(x, Value):
-            return "r", self.single(x.data, path)
+            return "r", self.single("real", x.data, path)
         if kind is int or isinstance(x, np.integer):
             if self.real:
-                return "r", self.single(float(x), path)
-            self.no_batch(x, path)
-            return "i", self.place("index", int(x), ())
+                return "r", self.single("real", float(x), path)
+            return "i", self.single("index", int(x), path)
         if isinstance(x, np.ndarray) and x.ndim and x.dtype.kind in "fiu":
             return self.array(x, path)
         if isinstance(x, dict):
             walked = {k: self.walk(v, f"{path}[{k!r}]") for k, v in x.items()}
-            tree = trees._like_dict(x, [t for _, t in walked.values()]) if self.build else None
+            tree = trees._like_dict(x, [t for _, t in walked.values()])
             return (kind, *((k, key) for k, (key, _) in walked.items())), tree
-        if kind is list and not (self.build or self.batched) and set(map(type, x)) == {float}:  # most numbers come like this
-            self.parts["real"] += x
-            self.sizes["real"] += len(x)
-            return (kind, *["r"] * len(x)), None
         if isinstance(x, (list, tuple)):
             parts = [self.walk(v, f"{path}[{i}]") for i, v in enumerate(x)]
-            made = [tree for _, tree in parts] if self.build else []
-            if not self.build:
-                return (kind, *(key for key, _ in parts)), None
-            return (kind, *(key for key, _ in parts)), kind._make(made) if hasattr(kind, "_make") else kind(made)
+            key = kind, *(key for key, _ in parts)
+            made = [tree for _, tree in parts]
+            return key, kind._make(made) if hasattr(kind, "_make") else kind(made)
         if isinstance(x, np.ndarray) and x.dtype.kind == "O" and x.ndim:
             parts = [self.walk(v, path) for v in x.ravel().tolist()]
             new = np.empty(len(parts), dtype=object)
@@ -131,19 +159,22 @@ class _Walk:
             return self.module(x, path)
         number = ops.real(x)
         if number is not None:
-            return "r", self.single(number, path)
+            return "r", self.single("real", number, path)
         raise TypeError(
             f"{path}: a compiled function takes numbers, Values, arrays, modules, strings and booleans, and lists, tuples and "
             f"dicts of them, got {kind.__name__}"
         )
 
-    def single(self, number: float, path: str) -> Place:
-        self.no_batch(number, path)
-        return self.place("real", number, ())
-
-    def no_batch(self, number: Any, path: str) -> None:
+    def single(self, kind: str, number: Any, path: str) -> Place:
         if self.batched:
             raise ValueError(f"{path} is batched, so it needs one entry for each example along its leading axis, got {number!r}")
+        if kind not in self.singles:
+            self.singles[kind] = len(self.parts)
+            self.parts.append([])
+            self.about.append((kind, self.name, 0))
+        part = self.singles[kind]
+        self.parts[part].append(number)
+        return Place(kind, part, len(self.parts[part]) - 1, ())
 
     def array(self, x: Any, path: str) -> tuple[Any, Any]:
         kind = "real" if x.dtype.kind == "f" or self.real else "index"
@@ -152,14 +183,14 @@ class _Walk:
             if self.examples not in (None, len(x)):
                 raise ValueError(f"{path} has {len(x)} examples, but another part of {self.name} has {self.examples}")
             self.examples, shape = len(x), x.shape[1:]
-            return (kind, shape), self.place(kind, x, shape)
-        return (kind, shape), self.place(kind, x.reshape(-1), shape)
+        self.parts.append(x)
+        self.about.append((kind, path, math.prod(shape)))
+        return (kind, shape), Place(kind, len(self.parts) - 1, 0, shape)
 
     def module(self, x: Any, path: str) -> tuple[Any, Any]:
         """A module: its parameters are free, all else it holds is part of the program."""
-        self.no_batch(type(x).__name__, path)
         leaves, structure = trees.flatten(x, path)
-        slots = [self.single(float(leaf.data if isinstance(leaf, Value) else leaf), path) for leaf in leaves]
+        slots = [self.single("real", float(leaf.data if isinstance(leaf, Value) else leaf), path) for leaf in leaves]
         settings = tuple((step, _setting(part)) for step, part in trees._ends(structure).items())
         return (type(x), *settings), ModuleTree(structure, slots)
 
@@ -198,52 +229,47 @@ def _plain(x: Any) -> Any:
     return x.data if isinstance(x, Value) else x
 
 
-def rebuild(tree: Any, real: Callable[[int], Any], index: Callable[[int], Any]) -> Any:
-    """The argument again, with what ``real`` and ``index`` give in the places of its numbers."""
+def rebuild(tree: Any, leaf: Callable[[Place, int], Any]) -> Any:
+    """The argument again, with what ``leaf`` gives for a place and a position in its part where its numbers were."""
     if isinstance(tree, Place):
-        leaf = real if tree.kind == "real" else index
         if tree.shape == ():
-            return leaf(tree.start)
-        made = np.empty(int(np.prod(tree.shape)), dtype=object)
+            return leaf(tree, tree.start)
+        made = np.empty(math.prod(tree.shape), dtype=object)
         for i in range(made.size):
-            made[i] = leaf(tree.start + i)
+            made[i] = leaf(tree, tree.start + i)
         return made.reshape(tree.shape)
     if isinstance(tree, ModuleTree):
-        return trees.unflatten(tree.structure, [real(place.start) for place in tree.places])
+        return trees.unflatten(tree.structure, [leaf(place, place.start) for place in tree.places])
     if isinstance(tree, dict):
-        return trees._like_dict(tree, [rebuild(v, real, index) for v in tree.values()])
+        return trees._like_dict(tree, [rebuild(v, leaf) for v in tree.values()])
     if isinstance(tree, (list, tuple)):
-        parts = [rebuild(v, real, index) for v in tree]
+        parts = [rebuild(v, leaf) for v in tree]
         return type(tree)._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
     if isinstance(tree, np.ndarray):
         new = np.empty(tree.size, dtype=object)
         for i, v in enumerate(tree.ravel().tolist()):
-            new[i] = rebuild(v, real, index)
+            new[i] = rebuild(v, leaf)
         return new.reshape(tree.shape)
     return tree
 
 
-def fill(tree: Any, numbers: Any, batched: bool) -> Any:
-    """A gradient: the numbers of an argument in its structure.  With ``batched`` they have a leading axis."""
-    return _filled(tree, numbers, None if batched else numbers.tolist())
-
-
-def _filled(tree: Any, numbers: Any, floats: list[float] | None) -> Any:
-    if isinstance(tree, Place):
+def fill(tree: Any, parts: dict[int, Any], batched: bool) -> Any:
+    """A gradient: numbers by part in the structure of an argument.  With ``batched`` they have a leading axis."""
+    if type(tree) is Place:
         if tree.kind != "real":
             return 0.0 if tree.shape == () else np.zeros(tree.shape)
-        if tree.shape == () and floats is not None:
-            return floats[tree.start]
+        numbers = parts[tree.part]
+        if tree.shape == () and not batched:
+            return numbers.item(tree.start)
         part = numbers[..., tree.start : tree.start + math.prod(tree.shape)]
-        return part.reshape(tree.shape if floats is not None else (len(part), *tree.shape))
+        return part.reshape((len(part), *tree.shape) if batched else tree.shape)
     if isinstance(tree, ModuleTree):
-        assert floats is not None
-        return trees.unflatten(tree.structure, [floats[place.start] for place in tree.places])
+        return trees.unflatten(tree.structure, [parts[place.part].item(place.start) for place in tree.places])
     if isinstance(tree, dict):
-        return trees._like_dict(tree, [_filled(v, numbers, floats) for v in tree.values()])
+        return trees._like_dict(tree, [fill(v, parts, batched) for v in tree.values()])
     if isinstance(tree, (list, tuple)):
-        parts = [_filled(v, numbers, floats) for v in tree]
-        return type(tree)._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
+        filled = [fill(v, parts, batched) for v in tree]
+        return type(tree)._make(filled) if hasattr(tree, "_make") else type(tree)(filled)
     if isinstance(tree, np.ndarray):
-        return trees._like_array(tree, [_filled(v, numbers, floats) for v in tree.ravel().tolist()])
+        return trees._like_array(tree, [fill(v, parts, batched) for v in tree.ravel().tolist()])
     return tree

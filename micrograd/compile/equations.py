@@ -29,6 +29,14 @@ def equations(rolled: Rolled, names: Mapping[int, str] | None = None, limit: int
     """The vector program as text, at most about ``limit`` lines: of a longer one the middle is left out.
 
     ``names`` has the names of leaves by address; the leaves of a space that have none get the name of the space.
+
+    >>> from micrograd.compile.roll import roll
+    >>> tape = tapes.Tape()
+    >>> x = tape.leaf(tape.space(tapes.Space("x")), 0)
+    >>> tape.outputs = [tape.add(tapes.dot(1, 0, 0, 0), (x, x))]
+    >>> print(equations(roll(tape)))
+    forward:
+      t1 = x**2
     """
     try:
         forward, backward = _Equations(rolled, names or {}).lines()

@@ -1,4 +1,4 @@
-"""Plain files of arrays: NumPy's npz without pickle and without compression, with one text in JSON, written all or nothing."""
+"""Plain files of arrays: NumPy's npz without pickle or compression, with one text in JSON, written all or nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, **{"about": np.array(json.dumps(about)), **arrays})  # type: ignore[arg-type]
+            np.savez(file, **{"about": np.array(json.dumps(about)), **arrays})
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -245,6 +245,8 @@ class Groups:
             else:
                 sums_from = shared
                 shared += len(some)
+                if kind == 1:
+                    self.rolled.results = (sums_from, shared)
         blocks = 1 + sum((bits >> j) & 1 for j in range(_WANTED))
         loose = np.lexsort((self.rank, self.home))
         for kind in (2, 1, 3):

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import importlib.resources
 import re
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -108,8 +109,11 @@ class Writer:
         self.leaves = [(base, base + space.size, k) for k, (space, base) in enumerate(rolled.spaces) if space.kind == "real" and not space.batched and space.size]
         self.scratch = 0
         self.copied: set[int] = set()  # spaces that some table reaches into: they are copied next to the other numbers
+        shared, (start, end) = rolled.outputs[rolled.outputs < LANES], rolled.results
+        # whether the outputs lie in an array of their own, which the caller gets
+        self.results_apart = bool(len(shared) and ((start <= shared) & (shared < end)).all())
         self._copy(rolled.outputs)
-        for _ in range(2):  # the first writing finds out which
+        for _ in range(2):  # the first writing finds out which, and whether the outputs can be apart
             self.parts, self.table, self.table_size = [], [], 0
             self.text = self._program()
 
@@ -133,6 +137,9 @@ class Writer:
         start, end = self.rolled.sums
         if start <= first < end:
             return "s", start
+        begin, stop = self.rolled.results
+        if begin <= first < stop and self.results_apart and ((begin <= addresses) & (addresses < stop)).all():
+            return "o", begin
         for begin, stop, space in self.leaves:
             if begin <= first < stop and space not in self.copied and ((begin <= addresses) & (addresses < stop)).all():
                 return f"in[{space}]", begin
@@ -140,7 +147,10 @@ class Writer:
         return "w", 0
 
     def _copy(self, addresses: Any) -> None:
-        """Note that leaves are read together with other numbers, or through a table."""
+        """Note that leaves or outputs are read together with other numbers, or through a table."""
+        begin, stop = self.rolled.results
+        if self.results_apart and addresses is not self.rolled.outputs and ((begin <= addresses) & (addresses < stop)).any():
+            self.results_apart = False
         for begin, stop, space in self.leaves:
             if space not in self.copied and ((begin <= addresses) & (addresses < stop)).any():
                 self.copied.add(space)
@@ -278,6 +288,8 @@ class Writer:
             else:
                 call = f"for (int i = 0; i < {s}; i++) " + self._call(
                     "mm", r, "L", k, pa, ar, ak, f"{pb} + {bs}L * i * L", f"{bk} * L", f"{pc} + {cs}L * i * L", f"{cr} * L", add)
+        elif k == 1:
+            call = self._outer((pa, ar), (pb, bs), (pc, cr, cs), (r, s), add)
         elif (r == 1 or s == 1) and (ak == 1 or k == 1) and (bk == 1 or k == 1) and k > 1:
             call = self._call("mt", r, s, k, pa, ar, pb, bs, 1, 0, 0, pc, cr, cs, add)
         elif (bs == 1 or s == 1) and (cs == 1 or s == 1) and s > 1:
@@ -289,6 +301,16 @@ class Writer:
         else:
             call = self._call("mg", r, s, k, pa, ar, ak, pb, bs, bk, pc, cr, cs, add)
         return "\n".join([*lines, *out, call, *after])
+
+    def _outer(self, a: tuple[str, int], b: tuple[str, int], c: tuple[str, int, int], shape: tuple[int, int], add: int) -> str:
+        """A column times a row, the longer steps of the target outside."""
+        (pa, ar), (pb, bs), (pc, cr, cs), (r, s) = a, b, c, shape
+        if (cs != 1 and cr == 1) or s == 1:
+            (pa, ar), (pb, bs), (cr, cs), (r, s) = (pb, bs), (pa, ar), (cs, cr), (s, r)
+        return (
+            f"for (int i = 0; i < {r}; i++) {{ const real x = ({pa})[{ar}L * i]; const real *const y = {pb}; "
+            f"real *const z = {pc} + {cr}L * i;\nMG_SIMD\nfor (int j = 0; j < {s}; j++) z[{cs}L * j] {'+' * add}= x * y[{bs}L * j]; }}"
+        )
 
     def _call(self, name: str, *args: Any) -> str:
         self.needs.add(name)
@@ -466,10 +488,11 @@ class Writer:
             f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n" for begin, stop, space in self.leaves if space in self.copied
         )
         start, end = rolled.sums
-        text = [f"{ENTRY.format(name='before')} {{\n  real *const s = w + {start}; (void)s;\n{copies}{before}}}\n"]
+        unused = "(void)in; (void)ix; (void)s; (void)t;"
+        text = [f"{ENTRY.format(name='before')} {{\n  real *const s = w + {start}; {unused}\n{copies}{before}}}\n"]
         if rolled.lanes:
             text.append(self._batch_entry(batch))
-            text.append(f"{ENTRY.format(name='after')} {{\n  real *const s = w + {start}; (void)s;\n{after}}}\n")
+            text.append(f"{ENTRY.format(name='after')} {{\n  real *const s = w + {start}; {unused}\n{after}}}\n")
         prelude = _prelude(frozenset(self.needs))
         head = f"#define real {self.real}\n#define L {self.lanes}\n"
         return "\n".join([head, prelude, MACROS, *self.parts, *text])
@@ -481,7 +504,7 @@ class Writer:
             body = "\n".join("{ " + self.statements(i) + " }" for i in instructions[number : number + STATEMENTS])
             part = f"{name}_{number // STATEMENTS}"
             self.parts.append(f"static void {part}(MG_STATE) {{ MG_USED;\n{body}\n}}\n")
-            calls.append(f"  {part}(in, ix, w, v, s, t, first, last, count);\n")
+            calls.append(f"  {part}(in, ix, w, o, v, s, t, first, last, count);\n")
         if name == "batch":
             return "".join("  " + call for call in calls)
         return ("  real *const v = 0; const long first = 0, last = 0, count = 0;\n" + "".join(calls)) if calls else ""
@@ -504,7 +527,7 @@ class Writer:
         else:
             lines_out = ""
         return (
-            f"{BATCH} {{\n  (void)out; (void)t; (void)ix; (void)s;\n  const long last = examples - 1;\n"
+            f"{BATCH} {{\n  (void)out; (void)o; (void)t; (void)ix; (void)s;\n  const long last = examples - 1;\n"
             f"  for (long first = from; first < to; first += L) {{\n    const long count = to - first < L ? to - first : L; (void)count;\n"
             f"{''.join(lines)}{calls}{lines_out}  }}\n}}\n"
         )
@@ -572,18 +595,23 @@ def _row_step(view: Any) -> int | None:
     return int(steps[0, 0]) if (steps == steps[0, 0]).all() else None
 
 
-MACROS = """#define MG(x) ((real)(x))
+MACROS = """#ifdef __clang__  // without -fopenmp-simd the pragmas are left out, which costs speed and nothing else
+#pragma GCC diagnostic ignored "-Wsource-uses-openmp"
+#else
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"
+#endif
+#define MG(x) ((real)(x))
 #define MG_SIMD _Pragma("omp simd")
 #define MG_SUM _Pragma("omp simd reduction(+ : sum)")
 #define MG_EXAMPLE (first + l < last ? first + l : last)
-#define MG_STATE const real *const *in, const int64_t *const *ix, real *w, real *v, real *s, const int32_t *t, long first, long last, long count
-#define MG_USED (void)in, (void)ix, (void)w, (void)v, (void)s, (void)t, (void)first, (void)last, (void)count
+#define MG_STATE const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, const int32_t *t, long first, long last, long count
+#define MG_USED (void)in, (void)ix, (void)w, (void)o, (void)v, (void)s, (void)t, (void)first, (void)last, (void)count
 static inline __attribute__((unused)) real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
 static inline __attribute__((unused)) real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqrt(a) + 0; }
 """
-ENTRY = "void mg_{name}(const real *const *in, const int64_t *const *ix, real *w, const int32_t *t)"
+ENTRY = "void mg_{name}(const real *const *in, const int64_t *const *ix, real *w, real *o, const int32_t *t)"
 BATCH = (
-    "void mg_batch(const real *const *in, const int64_t *const *ix, real *w, real *v, real *s, const int32_t *t, long from, long to, "
+    "void mg_batch(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, const int32_t *t, long from, long to, "
     "long examples, real *out)"
 )
 
@@ -628,74 +656,124 @@ class NativeKernel:
 
     def __init__(self, rolled: Rolled, dtype: Any, threads: int) -> None:
         writer = Writer(rolled, "double" if dtype == np.float64 else "float")
-        self.c_source, self.table = writer.text, _joined(writer.table)
-        self.loaded = toolchain.load(self.c_source)
+        self.table = _joined(writer.table)
+        self.loaded = toolchain.load(writer.text)
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
         library = self.loaded.library
         self.before = library.mg_before
-        self.w = np.zeros(rolled.shared + 16, dtype)
+        self.w = _aligned(rolled.shared + 16, self.dtype)
         self.w[: len(rolled.constants)] = rolled.constants
         if rolled.lanes:
             self.batch, self.after = library.mg_batch, library.mg_after
-        self.shared = rolled.outputs[rolled.outputs < LANES]
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
-        first, count = (int(self.shared[0]) if len(self.shared) else 0), len(self.shared)
-        together = np.array_equal(self.shared, np.arange(first, first + count))
-        self.picked: Any = slice(first, first + count) if together else self.shared
-        spaces = len(rolled.spaces)
-        self.pointers = (ctypes.c_void_p * max(spaces, 1))()
-        self.indexes = (ctypes.c_void_p * max(spaces, 1))()
-        self.bytes = self.w.nbytes + rolled.lanes * self.block * self.dtype.itemsize
-        self.fixed = (self.pointers, self.indexes, ctypes.c_void_p(self.w.ctypes.data), ctypes.c_void_p(self.table.ctypes.data))
+        self._find_results(writer.results_apart)
+        spaces = max(len(rolled.spaces), 1)
+        self.pointers, self.indexes, self.o = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)(), ctypes.c_void_p()
+        self.w_pointer, self.t_pointer = ctypes.c_void_p(self.w.ctypes.data), ctypes.c_void_p(self.table.ctypes.data)
+        self.fixed = (self.pointers, self.indexes, self.w_pointer, self.o, self.t_pointer)
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
+        self.held: list[Any] = [None] * len(rolled.spaces)
+        self.kept: dict[int, Any] = {}
+        self.planned = 0
+        self.bytes = self.w.nbytes + rolled.lanes * self.block * self.dtype.itemsize
+
+    def _find_results(self, apart: bool) -> None:
+        """Where the shared outputs are: side by side in an array that the caller gets, or here and there."""
+        shared = self.rolled.outputs[self.rolled.outputs < LANES]
+        start, end = self.rolled.results
+        self.from_w = not apart
+        self.picked: Any = shared - start if apart else shared
+        if len(shared) and (np.diff(self.picked) == 1).all():
+            self.picked = slice(int(self.picked[0]), int(self.picked[0]) + len(shared))
+        self.pool: list[Any] = []
+        self.length = max(end - start, 1)
+
+    def _fresh(self) -> Any:
+        """An array for the outputs: one that nobody holds any more, or a new one."""
+        for array in self.pool:
+            if sys.getrefcount(array) == 3:  # this list, the loop and the call
+                return array
+        array = _aligned(self.length, self.dtype)
+        if len(self.pool) < 8:
+            self.pool.append(array)
+        return array
 
     def run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:
-        """The shared outputs, in a buffer that the next run overwrites, and those of each example, a row each."""
-        held = []
-        for k, (array, real, dtype) in enumerate(zip(inputs, self.kinds, self.types, strict=True)):
-            if array.dtype is not dtype or not array.flags.c_contiguous:
-                array = np.ascontiguousarray(array, dtype)
-            held.append(array)
-            (self.pointers if real else self.indexes)[k] = array.__array_interface__["data"][0]
+        """The shared outputs, and those of each example, a row each; the caller may keep both."""
+        held = self.held
+        for k, array in enumerate(inputs):
+            if array is not held[k]:
+                self._hold(k, array)
+        out = self._fresh()
+        self.o.value = out.__array_interface__["data"][0]
         self.before(*self.fixed)
-        out = None
+        lanes = None
         if self.rolled.lanes:
-            out = self._run_batch(examples)
+            lanes = self._run_batch(examples)
             self.after(*self.fixed)
-        return self.w[self.picked], out
+        if self.from_w:
+            return self.w[self.picked].copy(), lanes
+        return out[self.picked], lanes
+
+    def _hold(self, k: int, array: Any) -> None:
+        """Point at the numbers of a space, which must not go away while they are pointed at."""
+        usable = array
+        if array.dtype is not self.types[k] or not array.flags.c_contiguous:
+            usable = np.ascontiguousarray(array, self.types[k])
+        self.held[k] = array if usable is array else None  # a copy is made anew at each call, as the original may change
+        self.kept[k] = usable
+        (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
 
     def _run_batch(self, examples: int) -> Any:
         """All examples, in chunks that do not depend on the count of threads: their sums are added up in order."""
         start, end = self.rolled.sums
-        blocks = -(-examples // self.block)
-        chunks = max(1, min(blocks, 32))
-        edges = [blocks * i // chunks * self.block for i in range(chunks)] + [examples]
         out = np.empty((examples, len(self.lanes)), self.dtype)
-        sums = np.zeros((chunks, max(end - start, 1)), self.dtype)
-        workers = min(self.threads, chunks)
+        out_pointer = ctypes.c_void_p(out.__array_interface__["data"][0])
+        if examples != self.planned:
+            self._plan(examples)
+        self.sums[:] = 0.0
 
         def work(worker: int) -> None:
-            v = np.empty(self.rolled.lanes * self.block + 64, self.dtype)
-            for chunk in range(worker, chunks, workers):
-                self.batch(
-                    *self.fixed[:3],
-                    *(ctypes.c_void_p(a) for a in (v.ctypes.data, sums[chunk].ctypes.data, self.table.ctypes.data)),
-                    *(ctypes.c_long(n) for n in (edges[chunk], edges[chunk + 1], examples)),
-                    ctypes.c_void_p(out.ctypes.data),
-                )
+            v, calls = self.work[worker]
+            for sums, first, last in calls:
+                self.batch(*self.fixed[:4], v, sums, self.t_pointer, first, last, self.examples, out_pointer)
 
-        if workers > 1:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(work, range(workers)))
+        if len(self.work) > 1:
+            with ThreadPoolExecutor(len(self.work)) as pool:
+                list(pool.map(work, range(len(self.work))))
         else:
             work(0)
         if end > start:
-            total = sums[0]
-            for chunk in range(1, chunks):
-                total += sums[chunk]
+            total = self.sums[0]
+            for chunk in self.sums[1:]:
+                total += chunk
             self.w[start:end] = total
         return out
+
+    def _plan(self, examples: int) -> None:
+        """The chunks of a batch of this size, and who works on them."""
+        start, end = self.rolled.sums
+        blocks = -(-examples // self.block)
+        chunks = max(1, min(blocks, 32))
+        edges = [blocks * i // chunks * self.block for i in range(chunks)] + [examples]
+        width = -(-max(end - start, 1) // 8) * 8
+        self.sums = _aligned(chunks * width, self.dtype).reshape(chunks, width)[:, : max(end - start, 1)]
+        calls = [
+            (ctypes.c_void_p(self.sums[i].ctypes.data), ctypes.c_long(edges[i]), ctypes.c_long(edges[i + 1])) for i in range(chunks)
+        ]
+        workers = min(self.threads, chunks)
+        self.scratch = [_aligned(self.rolled.lanes * self.block + 64, self.dtype) for _ in range(workers)]
+        self.work = [(ctypes.c_void_p(v.ctypes.data), calls[i::workers]) for i, v in enumerate(self.scratch)]
+        self.planned, self.examples = examples, ctypes.c_long(examples)
+
+
+def _aligned(count: int, dtype: Any) -> Any:
+    """An array of zeros that begins at a multiple of 64 bytes."""
+    size = dtype.itemsize
+    raw = np.zeros(count + 64 // size, dtype)
+    skip = -raw.ctypes.data % 64 // size
+    return raw[skip : skip + count]
 
 
 def c_source(rolled: Rolled, dtype: Any) -> str:
@@ -736,17 +814,23 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         "   Inputs, one pointer for each number (those not listed may be null):",
         *inputs,
         f"   Work space: real w[{rolled.shared + 16}], whose first {len(rolled.constants)} numbers are mg_constants, set once.",
-        "   Call mg_before(in, ix, w, mg_table).",
+        f"   Results: real o[{max(rolled.results[1] - rolled.results[0], 1)}].",
+        "   Call mg_before(in, ix, w, o, mg_table).",
     ]
     if rolled.lanes:
         start, end = rolled.sums
         lines += [
-            f"   Then, for the examples from .. to - 1 of all of them, mg_batch(in, ix, w, v, s, mg_table, from, to, examples, out) with",
+            f"   Then, for the examples from .. to - 1 of all of them, mg_batch(in, ix, w, o, v, s, mg_table, from, to, examples, out) with",
             f"   real v[{rolled.lanes * writer.lanes}] as scratch, s[{end - start}] zeroed before, to which the sums over the examples are added, and",
-            f"   out with {lanes} results for each example.  Copy s to w + {start}, then call mg_after(in, ix, w, mg_table).",
+            f"   out with {lanes} results for each example.  Copy s to w + {start}, then call mg_after(in, ix, w, o, mg_table).",
         ]
-    if len(shared):
-        lines.append(f"   Results: w at {_places(shared)}.")
+    start, end = rolled.results
+    apart = shared[(shared >= start) & (shared < end)] if writer.results_apart else shared[:0]
+    rest = shared[(shared < start) | (shared >= end)] if writer.results_apart else shared
+    if len(apart):
+        lines.append(f"   Results, in their order: o at {_places(apart - start)}.")
+    if len(rest):
+        lines.append(f"   Results: w at {_places(rest)}.")
     return "\n".join([*lines, "*/"])
 
 

@@ -62,7 +62,7 @@ class NumpyKernel:
     def run(self, inputs: Sequence[Any], examples: int = 1) -> tuple[Any, Any]:
         """The outputs that all examples share, and those of each example as an array (examples, number of them).
 
-        ``inputs`` has an array for each space of the program, in order: (size,), or (examples, size) if it is batched.
+        ``inputs`` has an array for each space of the program, in order: of ``size`` numbers, or of so many for each example if it is batched.
         """
         rolled = self.rolled
         w = np.zeros(rolled.shared, self.dtype)
@@ -71,7 +71,7 @@ class NumpyKernel:
         for (space, base), array in zip(rolled.spaces, inputs, strict=True):
             if not space.batched and space.size:
                 target, start = (i, self._integers[2][base]) if space.kind == "index" else (w, base)
-                target[start : start + space.size] = array
+                target[start : start + space.size] = np.reshape(array, -1)
         before, batch, after = self._phases
         lanes = np.empty((examples, len(self._lanes)), self.dtype)
         with np.errstate(all="ignore"):
@@ -92,7 +92,7 @@ class NumpyKernel:
         for (space, base), array in zip(self.rolled.spaces, inputs, strict=True):
             if space.batched and space.size:
                 target, start = (j, self._integers[2][base]) if space.kind == "index" else (v, base - LANES)
-                target[start : start + space.size] = array[some].T
+                target[start : start + space.size] = array[some].reshape(count, -1).T
         self._phases[1](w, v, i, j, self.tables)
         lanes[some] = v[self._lanes].T
 

@@ -8,12 +8,13 @@ A program then reads the array, an optimiser moves it as a whole, and the Values
 from __future__ import annotations
 
 import copyreg
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from micrograd import engine
+from micrograd.compile.trace import Symbol
 from micrograd.copying import _reduce
 from micrograd.engine import Value
 
@@ -49,7 +50,20 @@ class BufferedValue(Value):
         array[i] = 0.0 if number is None else number  # None is how PyTorch code clears a gradient
 
 
-copyreg.pickle(BufferedValue, _reduce)  # type: ignore[arg-type]
+def _yielding(name: str) -> Any:
+    """A method of Value that leaves it to a traced operand to record, which a plain Value's operand does as a subclass."""
+    method = getattr(Value, name)
+
+    @functools.wraps(method)
+    def yielding(self: Value, other: Any) -> Any:
+        return NotImplemented if other.__class__ is Symbol else method(self, other)
+
+    return yielding
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge"):
+    setattr(BufferedValue, f"__{_name}__", _yielding(f"__{_name}__"))
+copyreg.pickle(BufferedValue, _reduce)
 
 
 def _move(values: Sequence[Value]) -> Any:
@@ -71,6 +85,7 @@ class Reader:
     def __init__(self, values: Sequence[Value]) -> None:
         self.values = values
         self._seen = -1
+        self._marked = False  # that a backward pass has reached them
 
     def numbers(self) -> Any:
         """The present numbers, in an array that is not to be written to."""
@@ -89,7 +104,7 @@ class Reader:
             v.data = number
 
     def add(self, gradient: Any) -> None:
-        """Add a gradient into the Values' own, through the graphs of those that were computed from others."""
+        """Add a gradient into the Values' own."""
         if self._seen != _moves:
             self._find()
         if self.grad is not None:
@@ -98,7 +113,7 @@ class Reader:
             self._add_apart(gradient)
         if not self._marked:
             for v in self.values:
-                if not v.parents and v._pass is None:
+                if v._pass is None:
                     v._pass = self  # what has_grad tells
             self._marked = True
 
@@ -110,8 +125,8 @@ class Reader:
 
     def _find(self) -> None:
         self._seen, self._marked = _moves, False
-        self.data: Any = None
-        self.grad: Any = None
+        self.data: Any = None if self.values else np.zeros(0)
+        self.grad: Any = None if self.values else np.zeros(0)
         homes: dict[int, list[tuple[int, Value]]] = {}
         self._loose_at, self._loose = [], []
         for i, v in enumerate(self.values):
@@ -131,12 +146,8 @@ class Reader:
         self._picked = np.zeros(len(self.values))
 
     def _add_apart(self, gradient: Any) -> None:
-        computed = [(v, gradient.item(i)) for i, v in zip(self._loose_at, self._loose, strict=True) if v.parents]
-        if computed:  # first, as this alone may fail
-            engine.dot([v for v, _ in computed], [g for _, g in computed]).backward()
         for i, v in zip(self._loose_at, self._loose, strict=True):
-            if not v.parents:
-                v.grad = gradient.item(i) if v.grad is None else v.grad + gradient.item(i)
+            v.grad = gradient.item(i) if v.grad is None else v.grad + gradient.item(i)
         for _, grad, places, at in self._parts:
             grad[places] += gradient[at]
 
@@ -166,7 +177,7 @@ class Parameters:
 
     def _capture(self, values: Iterable[Value]) -> None:
         for v in values:
-            if id(v) not in self._known and not v.parents and v.kind != "constant":
+            if id(v) not in self._known and v.kind != "constant":
                 self._known.add(id(v))
                 self.values.append(v)
 
@@ -184,10 +195,18 @@ class Parameters:
         """All numbers, an array that may be written to.  RuntimeError where they lie in the arrays of other programs."""
         return self._flat()[0]
 
+    @data.setter
+    def data(self, numbers: Any) -> None:
+        self._flat()[0][:] = numbers
+
     @property
     def grad(self) -> Any:
         """All gradients, an array that may be written to."""
         return self._flat()[1]
+
+    @grad.setter
+    def grad(self, numbers: Any) -> None:
+        self._flat()[1][:] = numbers
 
     @property
     def names(self) -> list[str]:
@@ -207,7 +226,7 @@ class Parameters:
         found = self._reader.flat()
         if found is None:
             raise RuntimeError(
-                "these parameters are no single array, as another program that shares some of them was asked for its own first: "
+                "these parameters are no single array, as another program that shares some was asked for its own first: "
                 "read and write program.parameters[:], or ask this program for its parameters before the other one"
             )
         return found

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from micrograd import trees
-from micrograd.compile.arguments import Argument, describe, fill
+from micrograd.compile.arguments import Argument, describe, detailed, fill
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.parameters import Parameters
 from micrograd.compile.recording import Recording, Request, Routine, Stats
-from micrograd.compile.surroundings import note, same
+from micrograd.compile.surroundings import Surroundings
 from micrograd.compile.toolchain import NoCompiler
 from micrograd.compile.vector import Rolled
 
@@ -44,7 +44,7 @@ class Program:
         self.stats = Stats()
         self._parameters = Parameters()
         self._recordings: dict[Any, list[Recording]] = {}
-        self._around: Any = None
+        self._around: Any = None  # the surroundings of the function when it was last recorded
         self._last: Routine | None = None
         self._last_recording: Recording | None = None
         self._lock = threading.RLock()
@@ -77,7 +77,7 @@ class Program:
         with self._lock:
             recording, numbers, examples = self._asked("jacobian", args, positions)
             outs = len(recording.tape.outputs)
-            width = sum(recording.tape.spaces[recording.spaces[p][0]].size for p in positions)
+            width = sum(recording.tape.spaces[space].size for p in positions for space in recording.real_spaces(p))
             rows = [self._gradients(recording, positions, numbers, outs + i * width, examples) for i in range(outs)]
         return _arranged(recording.structure, rows if isinstance(wrt, tuple) else [row[0] for row in rows], 1 if self._per_example(recording) else 0)
 
@@ -93,7 +93,7 @@ class Program:
         positions = tuple(range(len(primals)))
         with self._lock:
             names = self._argument_names(len(tangents))
-            vectors = [describe(x, names[i], False, True).reals for i, x in enumerate(tangents)]
+            vectors = [part for i, x in enumerate(tangents) for part in describe(x, names[i], False, True).parts]
             recording, numbers, examples = self._asked("hvp", tuple(primals), positions, vectors)
             products = self._gradients(recording, positions, numbers, 0, examples)
         return products[0] if len(positions) == 1 else products
@@ -164,7 +164,7 @@ class Program:
             )
         request: Request = (what,)
         if wrt is not None:
-            request = what, tuple(recording.spaces[p][0] for p in wrt) if wrt else (0,)
+            request = what, tuple(space for p in wrt for space in recording.real_spaces(p)) if wrt else (0,)
         routine = recording.routine(request, self._kernel, self.stats)
         self._last, self._last_recording = routine, recording
         shared, lanes = routine.kernel.run(recording.inputs(arguments, examples, vectors), examples)
@@ -175,20 +175,19 @@ class Program:
         axes, names = self._axes(len(args)), self._argument_names(len(args))
         arguments = [describe(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
         examples = _examples(arguments, axes, names)
-        around = note(self.fn)
-        if self._recordings and not same(self._around, around):
-            self._recordings.clear()  # what the function reads besides its arguments has changed
+        if self._recordings and self._around.changed():
+            self._recordings.clear()  # what the function reads besides its arguments is not what it was
         key = tuple(argument.key for argument in arguments)
         known = self._recordings.get(key, [])
         recording = next((r for r in known if not r.trace.frozen or r.fits(arguments)), None)
         if recording is None:
-            arguments = [describe(x, names[i], axes[i], i in real, build=True) for i, x in enumerate(args)]
-            made = self.stats.stage("trace", lambda: _Traced(Recording(self.fn, names, arguments, axes, self.reduce)))
+            arguments = [detailed(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
+            made = self.stats.stage("trace", lambda: _Traced(Recording(self.fn, arguments, axes, self.reduce)))
             recording = made.recording
             self.stats.recordings += 1
             self._recordings.setdefault(key, []).append(recording)
             self._parameters._capture(recording.captured)
-            self._around = note(self.fn)  # recording may have filled caches
+            self._around = Surroundings(self.fn)  # after the run, which may have filled caches
         if recording.trace.bounds:
             recording.check(arguments)
         return recording, arguments, examples
@@ -251,14 +250,17 @@ class Program:
         """Gradients by several arguments, each in its structure, from the numbers that begin at ``start``."""
         gradients = []
         for p in positions:
-            size = recording.tape.spaces[recording.spaces[p][0]].size
-            if recording.batched[p]:
-                rows = [_over(number, examples) for number in numbers[start : start + size]]
-                part = np.stack(rows, axis=-1) if rows else np.zeros((examples, 0), self.dtype)
-            else:
-                part = _array(numbers, start, start + size)
-            gradients.append(fill(recording.trees[p], part, recording.batched[p]))
-            start += size
+            parts = {}
+            for part, space in enumerate(recording.spaces[p]):
+                if recording.tape.spaces[space].kind == "real":
+                    end = start + recording.tape.spaces[space].size
+                    if recording.batched[p]:
+                        rows = [_over(number, examples) for number in numbers[start:end]]
+                        parts[part] = np.stack(rows, axis=-1) if rows else np.zeros((examples, 0), self.dtype)
+                    else:
+                        parts[part] = _array(numbers, start, end)
+                    start = end
+            gradients.append(fill(recording.trees[p], parts, recording.batched[p]))
         return tuple(gradients)
 
     # ------------------------------------------------------------------------------------------------------- showing
@@ -334,7 +336,7 @@ def _parameter_names(fn: Callable[..., Any]) -> list[str]:
 
 def _examples(arguments: list[Argument], axes: list[bool], names: Sequence[str]) -> int:
     """How many examples a batch has; all batched arguments must agree."""
-    counts = {name: max(len(a.reals), len(a.ints)) for name, a, own in zip(names, arguments, axes, strict=True) if own}
+    counts = {name: len(a.parts[0]) if a.parts else 0 for name, a, own in zip(names, arguments, axes, strict=True) if own}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{count} in {name}" for name, count in counts.items())
         raise ValueError(f"all batched arguments need the same number of examples, got {found}")
@@ -347,7 +349,7 @@ def _examples(arguments: list[Argument], axes: list[bool], names: Sequence[str])
 def _numbers(routine: Routine, shared: Any, lanes: Any) -> Any:
     """The outputs in their order: an array, or a list of floats and of arrays over the batch."""
     if lanes is None or not lanes.shape[1]:
-        return shared.copy()
+        return shared
     columns, singles = iter(lanes.T), iter(shared.tolist())
     return [next(columns) if lane else next(singles) for lane in routine.lanes.tolist()]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from micrograd import trees
 from micrograd.compile.adjoint import adjoint
-from micrograd.compile.arguments import Argument, rebuild
+from micrograd.compile.arguments import Argument, Place, rebuild
 from micrograd.compile.parameters import Reader
 from micrograd.compile.roll import roll
 from micrograd.compile.simplify import Sums, simplify
@@ -60,24 +60,25 @@ class Routine:
 class Recording:
     """One run of the function: its tape, what it captured, and the routines made of it.
 
-    ``spaces`` has for each argument the spaces of its real numbers and of its integers; space 0 are the captured numbers.
+    ``spaces`` has for each argument the spaces of its parts; space 0 are the captured numbers.
     """
 
     def __init__(
-        self, fn: Callable[..., Any], names: list[str], arguments: list[Argument], batched: list[bool], reduce: str | None
+        self, fn: Callable[..., Any], arguments: list[Argument], batched: list[bool], reduce: str | None
     ) -> None:
         self.batched, self.reduce = batched, reduce
         self.trees = [argument.tree for argument in arguments]
         trace = self.trace = Trace()
-        self.spaces: list[tuple[int, int]] = []
+        self.spaces: list[list[int]] = []
         places = []
-        for argument, name, own in zip(arguments, names, batched, strict=True):
-            real = trace.tape.space(Space(name, "real", own, argument.reals.shape[-1]))
-            index = trace.tape.space(Space(name, "index", own, argument.ints.shape[-1]))
-            self.spaces.append((real, index))
-            places.append(self._symbols(argument, real, index, own))
+        for argument, own in zip(arguments, batched, strict=True):
+            mine = [trace.tape.space(Space(path, kind, own, size)) for kind, path, size in argument.about]
+            self.spaces.append(mine)
+            places.append(self._symbols(argument, mine, own))
+        self.where = {space: (a, part) for a, mine in enumerate(self.spaces) for part, space in enumerate(mine)}
         self.weight = trace.tape.space(Space("weight", size=2))
-        self.vectors = [trace.tape.space(Space(f"vector_{name}", "real", own)) for name, own in zip(names, batched, strict=True)]
+        reals = [space for mine in self.spaces for space in mine if trace.tape.spaces[space].kind == "real"]
+        self.vectors = {space: trace.tape.space(Space(f"vector of {trace.tape.spaces[space].name}")) for space in reals}
         result = fn(*places)
         if result is None:
             raise TypeError("the compiled function gives None: does it end with a return statement?")
@@ -90,30 +91,44 @@ class Recording:
         self.reader = Reader(self.captured)
         self.routines: dict[Request, Routine] = {}
 
-    def _symbols(self, argument: Argument, real: int, index: int, batched: bool) -> Any:
+    def _symbols(self, argument: Argument, spaces: list[int], batched: bool) -> Any:
         """An argument with symbols in the places of its numbers."""
         trace = self.trace
-        symbols = [trace.symbol(trace.tape.leaf(real, i)) for i in range(argument.reals.shape[-1])]
-        first = argument.ints[0] if batched and len(argument.ints) else argument.ints
-        return rebuild(argument.tree, symbols.__getitem__, lambda i: Index(trace, index, i, int(first[i])))
+        symbols = {
+            part: [trace.symbol(trace.tape.leaf(space, i)) for i in range(size)]
+            for part, (space, (kind, _, size)) in enumerate(zip(spaces, argument.about, strict=True))
+            if kind == "real"
+        }
+        firsts = [part[0].reshape(-1) if batched and len(part) else part.reshape(-1) for part in argument.parts]
+
+        def leaf(place: Place, i: int) -> Any:
+            if place.kind == "real":
+                return symbols[place.part][i]
+            return Index(trace, spaces[place.part], i, int(firsts[place.part][i]))
+
+        return rebuild(argument.tree, leaf)
+
+    def real_spaces(self, argument: int) -> list[int]:
+        """The spaces of an argument's real numbers."""
+        return [space for space in self.spaces[argument] if self.tape.spaces[space].kind == "real"]
 
     def fits(self, arguments: list[Argument]) -> bool:
         """Whether the integers that became part of the program are the same."""
         for (space, position), value in self.trace.frozen.items():
-            for argument, (_, index) in zip(arguments, self.spaces, strict=True):
-                if index == space and int(argument.ints[position]) != value:
-                    return False
+            argument, part = self.where[space]
+            if int(arguments[argument].parts[part].flat[position]) != value:
+                return False
         return True
 
     def check(self, arguments: list[Argument]) -> None:
         """IndexError for an integer outside the table that it picks from."""
         for (space, position), size in self.trace.bounds.items():
-            for argument, (_, index) in zip(arguments, self.spaces, strict=True):
-                if index == space:
-                    picked = argument.ints[..., position]
-                    if picked.size and not (-size <= picked.min() and picked.max() < size):
-                        worst = picked.min() if picked.min() < -size else picked.max()
-                        raise IndexError(f"take(): index {int(worst)} is outside a table of {size}")
+            argument, part = self.where[space]
+            numbers = arguments[argument].parts[part]
+            picked = numbers.reshape(len(numbers) if self.batched[argument] else 1, -1)[:, position]
+            if picked.size and not (-size <= picked.min() and picked.max() < size):
+                worst = picked.min() if picked.min() < -size else picked.max()
+                raise IndexError(f"take(): index {int(worst)} is outside a table of {size}")
 
     # ------------------------------------------------------------------------------------------------------ routines
 
@@ -172,13 +187,12 @@ class Recording:
     def _products_with_hessian(self, tape: Tape, spaces: tuple[int, ...]) -> Tape:
         """The gradient's product with a vector, differentiated once more: reverse over reverse."""
         gradient = self._gradient(tape, tape.outputs[0], self._leaves(tape, spaces), expanded=True)
-        of_argument = {real: vector for (real, _), vector in zip(self.spaces, self.vectors, strict=True)}
         pairs: list[int] = []
         at = 0
         for space in spaces:
-            tape.spaces[of_argument[space]].size = tape.spaces[space].size
+            tape.spaces[self.vectors[space]].size = tape.spaces[space].size
             for i in range(tape.spaces[space].size):
-                pairs += (gradient[at], tape.leaf(of_argument[space], i))
+                pairs += (gradient[at], tape.leaf(self.vectors[space], i))
                 at += 1
         tape.outputs = [Sums(tape).emit([pairs, [], [], []])]
         again = simplify(tape)
@@ -195,7 +209,7 @@ class Recording:
         """An array for each space."""
         inputs = [self.reader.numbers()]
         for argument in arguments:
-            inputs += (argument.reals, argument.ints)
+            inputs += argument.parts
         weight = 1.0 / examples if self.reduce == "mean" else 1.0
         inputs.append(np.array([weight, weight * examples]))
         return inputs + (_NO_VECTORS * len(self.vectors) if vectors is None else vectors)

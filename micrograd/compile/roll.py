@@ -18,7 +18,7 @@ import numpy as np
 from micrograd.compile import tape as tapes
 from micrograd.compile.groups import PHASES, Groups
 from micrograd.compile.periods import Periods
-from micrograd.compile.tape import KINDS, LARGEST, Tape
+from micrograd.compile.tape import KINDS, Tape
 from micrograd.compile.vector import (
     LANES,
     Instruction,
@@ -149,7 +149,7 @@ class _Roller:
             self.made.append(Take(out, operands[:, 0], operands[:, 1:]))
         elif what == "scatter":
             self._roll_scatter(members, kind, operands)
-        elif kind.code == LARGEST and width > 2:
+        elif what == "largest" and width > 2:
             self.made.append(Rows(operands, None, out, 1, False, False, largest=True))
         else:
             self._roll_map(members, kind, operands, group)

@@ -7,16 +7,24 @@ So a weighted sum is one instruction, however it was written: left to right, by 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
 
 from micrograd import ops
 from micrograd.compile import tape as tapes
-from micrograd.compile.tape import ADD, CONST, DOT, KINDS, LARGEST, LEAF, MEAN, MUL, NEG, SUB, SUM, Tape
+from micrograd.compile.tape import ADD, CONST, DOT, KINDS, LEAF, MEAN, MUL, NEG, SUB, SUM, Tape
 from micrograd.compile.trace import DETACH
 from micrograd.ops import FLOATS
 
 SQUARE = tapes.apply(ops.power.bind(exponent=2.0))
 DIV = tapes.apply(ops.div)
 MAXIMUM = tapes.apply(ops.maximum)
+_SUMS = frozenset({ADD, SUB, NEG, SUM, DOT})
+_PRODUCT = tapes.dot(1, 0, 0, 0)
+_PLUS, _MINUS = -1, -2
 Terms = list[list[int]]  # products of plus sign as pairs, of minus sign, single terms of plus sign, of minus sign
 
 
@@ -30,29 +38,36 @@ def _fold(tape: Tape) -> Tape:
     live = live_nodes(tape)
     new = tape.like()
     position = [0] * len(tape)
-    memo: dict[tuple[int, ...], int] = {}
-    constants = new.constants
-    for i, code in enumerate(tape.codes):
+    memo: defaultdict[int, dict[tuple[int, ...], int]] = defaultdict(dict)  # by kind and operands
+    constants, codes, args, labels, positions = new.constants, new.codes, new.args, tape.labels, tape.positions
+    for i, (code, operands) in enumerate(zip(tape.codes, tape.args, strict=True)):
         if not live[i]:
             continue
-        args = tape.args[i]
-        if not args:
+        if len(operands) == 2:  # most are so
+            a, b = operands
+            key = mapped = position[a], position[b]
+        elif operands:
+            key = mapped = tuple([position[a] for a in operands])
+            if i in positions:
+                key += positions[i]
+        else:
             position[i] = tape.copy_leaf(new, i) if code in (LEAF, CONST) else new.constant(_known(code, ()))
             continue
-        key = (code, *[position[a] for a in args], *tape.positions.get(i, ()))
-        found = memo.get(key)
+        known = memo[code]
+        found = known.get(key)
         if found is None:
-            mapped = key[1 : len(args) + 1]
             if mapped[0] in constants and KINDS[code].key[0] == "apply" and all([a in constants for a in mapped]):
                 found = new.constant(_known(code, tuple([constants[a] for a in mapped])))
             else:
-                found = new.add(code, mapped)
-                if i in tape.positions:
-                    new.positions[found] = tape.positions[i]
-            memo[key] = found
+                found = len(codes)
+                codes.append(code)
+                args.append(mapped)
+                if i in positions:
+                    new.positions[found] = positions[i]
+            known[key] = found
         position[i] = found
-        if i in tape.labels:
-            new.labels.setdefault(found, tape.labels[i])
+        if i in labels:
+            new.labels.setdefault(found, labels[i])
     new.outputs = [position[out] for out in tape.outputs]
     return new
 
@@ -77,18 +92,19 @@ def _known(code: int, numbers: tuple[float, ...]) -> float:
 
 
 class Sums:
-    """The instructions of a new tape, where sums and products wait until something other than a sum reads them."""
+    """Sums of products as instructions of a tape, each once."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self._memo: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._memo: defaultdict[int, dict[tuple[int, ...], int]] = defaultdict(dict)
 
     def emit(self, terms: Terms, reduced: bool = False) -> int:
         """The instruction of a sum of products; a sum of one term is that term."""
         plus, minus, single, negative = terms
-        single = self._numbers(single, bool(plus or minus or negative))
-        if not reduced and len(single) == 1 and not (plus or minus or negative):
-            return single[0]
+        if single:
+            single = self._numbers(single, bool(plus or minus or negative))
+            if not reduced and len(single) == 1 and not (plus or minus or negative):
+                return single[0]
         if not (plus or minus or single or negative):
             return self.tape.constant(0.0)
         code = tapes.dot(len(plus) // 2, len(minus) // 2, len(single), len(negative), reduced)
@@ -96,10 +112,10 @@ class Sums:
 
     def instruction(self, code: int, args: tuple[int, ...]) -> int:
         """The instruction of this kind on these operands, one for all who ask for it."""
-        key = (code, args)
-        found = self._memo.get(key)
+        known = self._memo[code]
+        found = known.get(args)
         if found is None:
-            found = self._memo[key] = self.tape.add(code, args)
+            found = known[args] = self.tape.add(code, args)
         return found
 
     def _numbers(self, single: list[int], others: bool) -> list[int]:
@@ -116,119 +132,160 @@ class Sums:
 
 
 def _flatten(tape: Tape) -> Tape:
-    """Sums and products as n-ary dots."""
-    new = tape.like()
-    sums = Sums(new)
-    uses = _uses(tape)
-    position = [-1] * len(tape)
-    waiting: dict[int, Terms] = {}
-    largest: set[int] = set()  # maxima that one other instruction reads: of those that only detach sees one is made
+    return _Flattening(tape).run()
 
-    rank = new.rank  # laid out in the order of the user's code, not in that in which sums happen to be written
 
-    def final(i: int) -> int:
-        """The instruction in the new tape; a sum that waited is written now."""
-        if i in waiting:
-            position[i] = sums.emit(waiting.pop(i))
-            rank.setdefault(position[i], i)
-        elif i in largest:
-            write_maxima(i)
-        return position[i]
+class _Flattening:
+    """Sums and products as n-ary dots.
 
-    def maxima(i: int) -> tuple[list[int], list[int]]:
+    A sum or a product that one other instruction reads waits until it is known what reads it: another sum gathers all that
+    waits below it, anything else has it written.  Maxima wait too: of those that only ``detach`` sees one is made.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape, self.new = tape, tape.like()
+        self.sums = Sums(self.new)
+        self.position = [-1] * len(tape)  # in the new tape; of what waits -1
+        self.products: dict[int, tuple[int, int]] = {}  # those that wait: both factors, or one and _PLUS or _MINUS for +-1
+        self.units: dict[int, int] = {}  # the constants 1 and -1 of the new tape
+        self.largest: set[int] = set()  # maxima that wait
+
+    def run(self) -> Tape:
+        tape, position, products, units, largest = self.tape, self.position, self.products, self.units, self.largest
+        labels, constants = tape.labels, self.new.constants
+        uses = _uses(tape)
+        for i, (code, args) in enumerate(zip(tape.codes, tape.args, strict=True)):
+            if code == MUL:
+                a, b = args
+                x, y = position[a], position[b]
+                if x < 0:
+                    x = self.written(a)
+                if y < 0:
+                    y = self.written(b)
+                products[i] = (x, y) if x not in units and y not in units else self.product(x, y)
+            elif code in _SUMS:
+                if largest or code == DOT:
+                    for a in args[:-1] if code == DOT else args:
+                        if a in largest or code == DOT:
+                            self.written(a)
+            elif code == SQUARE:
+                products[i] = self.product(self.written(args[0]), self.written(args[0]))
+            elif code == DIV and (inverse := _exact_inverse(constants.get(self.written(args[1])))):
+                products[i] = self.written(args[0]), self.new.constant(inverse)
+            elif code == MEAN:
+                total = self.sums.emit(self.gathered(args))
+                inverse = _exact_inverse(float(len(args)))
+                if inverse:
+                    products[i] = total, self.new.constant(inverse)
+                else:
+                    self.place(i, self.sums.instruction(DIV, (total, self.new.constant(float(len(args))))))
+                    continue
+            elif code == MAXIMUM and uses[i] == 1:
+                largest.add(i)
+                for a in args:
+                    if a not in largest:
+                        self.written(a)
+            elif code == DETACH and args[0] in largest:
+                inner, operands = self.maxima(args[0])
+                largest.difference_update(inner)
+                top = self.sums.instruction(tapes.largest(len(operands)), tuple([position[a] for a in operands]))
+                self.place(i, self.sums.instruction(DETACH, (top,)))
+                continue
+            elif args:
+                self.place(i, self.sums.instruction(code, tuple([self.written(a) for a in args])))
+                continue
+            else:
+                node = tape.copy_leaf(self.new, i)
+                self.place(i, node)
+                if constants.get(node) in (1.0, -1.0):
+                    units[node] = _PLUS if constants[node] == 1.0 else _MINUS
+                continue
+            if uses[i] != 1:
+                self.written(i)
+        self.new.outputs = [self.written(out) for out in tape.outputs]
+        return self.new
+
+    def place(self, i: int, node: int) -> None:
+        """Note where an instruction is in the new tape, which is laid out in the order of the user's code."""
+        self.position[i] = node
+        self.new.rank.setdefault(node, i)
+        if i in self.tape.labels:
+            self.new.labels.setdefault(node, self.tape.labels[i])
+
+    def written(self, i: int) -> int:
+        """The instruction in the new tape; what waited is written now."""
+        if self.position[i] < 0:
+            if i in self.largest:
+                self.write_maxima(i)
+            elif i in self.products and self.products[i][1] >= 0:
+                self.place(i, self.sums.instruction(_PRODUCT, self.products.pop(i)))
+            else:
+                self.place(i, self.sums.emit(self.gathered((i,))))
+        return self.position[i]
+
+    def gathered(self, operands: Iterable[int]) -> Terms:
+        """The terms of a sum of these, left to right: what waits is taken apart."""
+        codes, args, position, products = self.tape.codes, self.tape.args, self.position, self.products
+        plus, minus, single, negative = terms = [list[int](), list[int](), list[int](), list[int]()]
+        stack = list(operands)[::-1]  # of those to be subtracted the complement
+        while stack:
+            i = stack.pop()
+            negated = i < 0
+            if negated:
+                i = ~i
+            node = position[i]
+            if node >= 0:
+                (negative if negated else single).append(node)
+                continue
+            pair = products.pop(i, None)
+            if pair is not None:
+                self.add(pair, negated, terms)
+                continue
+            code = codes[i]
+            if code == DOT:
+                n = len(args[i]) // 2
+                for w, x in zip(args[i][:n], args[i][n:-1], strict=True):
+                    self.add(self.product(position[w], position[x]), negated, terms)
+                inner = args[i][-1:]
+            else:
+                inner = args[i][::-1]
+            if code == SUB or code == NEG:
+                inner = (~inner[0], *inner[1:])
+            stack += [~a for a in inner] if negated else inner
+        return terms
+
+    def add(self, pair: tuple[int, int], negated: bool, terms: Terms) -> None:
+        a, b = pair
+        if b >= 0:
+            terms[negated] += pair
+        else:
+            terms[2 + (negated != (b == _MINUS))].append(a)
+
+    def product(self, a: int, b: int) -> tuple[int, int]:
+        """The factors of a product; of one with 1 or -1 the other and which of the two it was."""
+        if a in self.units:
+            return b, self.units[a]
+        return (a, self.units[b]) if b in self.units else (a, b)
+
+    def maxima(self, i: int) -> tuple[list[int], list[int]]:
         """The maxima that wait below one, and what they are the maxima of, left to right."""
         inner, operands, stack = [], [], [i]
         while stack:
             j = stack.pop()
-            if j in largest:
+            if j in self.largest:
                 inner.append(j)
-                stack += reversed(tape.args[j])
+                stack += reversed(self.tape.args[j])
             else:
                 operands.append(j)
         return inner, operands
 
-    def write_maxima(i: int) -> None:
+    def write_maxima(self, i: int) -> None:
         """Write a maximum that waited, with those below it, as they were recorded."""
-        inner = sorted(maxima(i)[0])
-        largest.difference_update(inner)
+        inner = sorted(self.maxima(i)[0])
+        self.largest.difference_update(inner)
         for j in inner:
-            position[j] = sums.instruction(MAXIMUM, (final(tape.args[j][0]), final(tape.args[j][1])))
-            rank.setdefault(position[j], j)
-
-    def terms_of(i: int) -> Terms:
-        """The terms of an operand of a sum: its own if it waited, else itself as a single one."""
-        return waiting.pop(i) if i in waiting else [[], [], [final(i)], []]
-
-    def added(left: Terms, right: Terms) -> Terms:
-        for into, terms in zip(left, right, strict=True):
-            into += terms
-        return left
-
-    def product(i: int, j: int) -> Terms:
-        a, b = final(i), final(j)
-        for x, y in ((a, b), (b, a)):
-            if x in new.constants and new.constants[x] in (1.0, -1.0):
-                return [[], [], [y], []] if new.constants[x] == 1.0 else [[], [], [], [y]]
-        return [[a, b], [], [], []]
-
-    for i, (code, args) in enumerate(zip(tape.codes, tape.args, strict=True)):
-        if code == ADD or code == SUB:
-            left, right = terms_of(args[0]), terms_of(args[1])
-            if code == SUB:
-                right = [right[1], right[0], right[3], right[2]]
-            longer = len(right[0]) + len(right[2]) > len(left[0]) + len(left[2])
-            terms = added(right, left) if longer else added(left, right)
-        elif code == MUL:
-            terms = product(*args)
-        elif code == NEG:
-            terms = terms_of(args[0])
-            terms = [terms[1], terms[0], terms[3], terms[2]]
-        elif code == SUM:
-            terms = terms_of(args[0])
-            for a in args[1:]:
-                added(terms, terms_of(a))
-        elif code == DOT:
-            n = len(args) // 2
-            terms = terms_of(args[-1])
-            for w, x in zip(args[:n], args[n:-1], strict=True):
-                added(terms, product(w, x))
-        elif code == SQUARE:
-            terms = product(args[0], args[0])
-        elif code == DIV and (inverse := _exact_inverse(new.constants.get(final(args[1])))):
-            terms = [[final(args[0]), new.constant(inverse)], [], [], []]
-        elif code == MEAN:
-            total: Terms = [[], [], [], []]
-            for a in args:
-                added(total, terms_of(a))
-            inverse = _exact_inverse(float(len(args)))
-            if not inverse:
-                position[i] = sums.instruction(DIV, (sums.emit(total), new.constant(float(len(args)))))
-                rank.setdefault(position[i], i)
-                _label(tape, new, i, position[i])
-                continue
-            terms = [[sums.emit(total), new.constant(inverse)], [], [], []]
-        elif code == MAXIMUM and uses[i] == 1:
-            largest.add(i)
-            continue
-        elif code == DETACH and args[0] in largest:
-            inner, operands = maxima(args[0])
-            largest.difference_update(inner)
-            position[i] = sums.instruction(DETACH, (sums.instruction(LARGEST, tuple([final(a) for a in operands])),))
-            rank.setdefault(position[i], i)
-            continue
-        else:
-            position[i] = tape.copy_leaf(new, i) if not args else sums.instruction(code, tuple([final(a) for a in args]))
-            rank.setdefault(position[i], i)
-            _label(tape, new, i, position[i])
-            continue
-        if uses[i] == 1:
-            waiting[i] = terms
-        else:
-            position[i] = sums.emit(terms)
-            rank.setdefault(position[i], i)
-            _label(tape, new, i, position[i])
-    new.outputs = [final(out) for out in tape.outputs]
-    return new
+            a, b = self.tape.args[j]
+            self.place(j, self.sums.instruction(MAXIMUM, (self.position[a], self.position[b])))
 
 
 def _exact_inverse(divisor: float | None) -> float | None:
@@ -238,19 +295,9 @@ def _exact_inverse(divisor: float | None) -> float | None:
     return 1.0 / divisor
 
 
-def _label(old: Tape, new: Tape, i: int, node: int) -> None:
-    if i in old.labels:
-        new.labels.setdefault(node, old.labels[i])
-
-
 def _uses(tape: Tape) -> list[int]:
     """How often each instruction is read; an output or a labelled one counts as read more than once, so that it stays."""
-    uses = [0] * len(tape)
-    for args in tape.args:
-        for a in args:
-            uses[a] += 1
-    for out in tape.outputs:
-        uses[out] += 2
-    for labelled in tape.labels:
-        uses[labelled] += 2
-    return uses
+    uses = np.bincount(np.fromiter(chain.from_iterable(tape.args), np.int64), minlength=len(tape))
+    for stays in (tape.outputs, list(tape.labels)):
+        np.add.at(uses, stays, 2)
+    return uses.tolist()  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from micrograd.compile.emit import Code, Term, write
 from micrograd.compile.native import C, _prelude
 from micrograd.compile.parameters import Parameters
 
-Rule = Callable[..., tuple[Any, ...]]  # (number system, settings, parameter, gradient, memories ...) -> parameter, memories ...
+Rule = Callable[..., tuple[Any, ...]]  # (number system, settings, parameter, gradient, *memories) -> parameter, *memories
 NUMPY = ops.Numbers(div=np.divide, sqrt=np.sqrt)
 
 
@@ -41,7 +41,7 @@ class Stepper:
         if len(arrays) != len(self.arrays) or any(a is not b for a, b in zip(arrays, self.arrays, strict=True)):
             self.arrays = arrays
             self.fixed = (self.settings, ctypes.c_long(len(arrays[0])), *(ctypes.c_void_p(a.ctypes.data) for a in arrays))
-        self.settings[:] = settings
+        self.settings[:] = list(settings)
         self.loop(*self.fixed)
 
 

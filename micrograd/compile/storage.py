@@ -8,9 +8,10 @@ replays the instructions as if the function ran again.  No pickle: a file holds 
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,21 @@ from micrograd.engine import Value
 FORMAT = "micrograd program 1"
 SETTINGS = ("batch", "reduce", "backend", "threads")
 _PRIMITIVES = {
-    KINDS[code].name: code
-    for code in (tapes.SELECT, tapes.LESS, tapes.LESS_EQUAL, tapes.AND, tapes.OR, tapes.NOT, tapes.LARGEST)
+    KINDS[code].name: code for code in (tapes.SELECT, tapes.LESS, tapes.LESS_EQUAL, tapes.AND, tapes.OR, tapes.NOT)
 }
-_VARIADIC = {tapes.SUM: lambda n: True, tapes.DOT: lambda n: n % 2 == 1, tapes.MEAN: bool, tapes.LARGEST: bool}
-_REAL, _INDEX = object(), object()  # stand for symbols and indices
+_VARIADIC: dict[int, Callable[[int], bool]] = {  # with the counts of operands that they may have
+    tapes.SUM: lambda n: True,
+    tapes.DOT: lambda n: n % 2 == 1,
+    tapes.MEAN: bool,
+}
+_KEYS = (str, int, float, bool, type(None))  # of dicts
+
+
+class _Mark:
+    """Stands for a number of an argument: of which kind it is, and which leaf of the tape."""
+
+    def __init__(self, kind: str, origin: tuple[int, int]) -> None:
+        self.kind, self.origin = kind, origin
 
 
 # ------------------------------------------------------------------------------------------------------------ saving
@@ -48,6 +59,7 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
     about = {
         "format": FORMAT,
         "name": program._name,
+        "names": max((program._argument_names(len(recording.trees)) for recording in recordings), key=len),
         "dtype": program.dtype.name,
         **{name: getattr(program, name) for name in SETTINGS},
         "labels": [v.label for v in captured],
@@ -56,19 +68,17 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
     }
     arrays = {"parameters": np.array([v.data for v in captured], dtype=np.float64)}
     for i, recording in enumerate(recordings):
-        arrays.update({f"{i}.{name}": array for name, array in _columns(recording.tape).items()})
+        arrays.update({f"{i}.{name}": array for name, array in _columns(recording).items()})
     files.write(Path(path), about, arrays)
 
 
 def _described(recording: Recording, captured: Sequence[Value]) -> dict[str, Any]:
     """A recording as plain data, without its instructions."""
     numbers = {id(v): i for i, v in enumerate(captured)}
-    signatures = [_signature(rebuild(tree, lambda _: _REAL, lambda _: _INDEX), [], []) for tree in recording.trees]
-    names = [recording.tape.spaces[real].name for real, _ in recording.spaces]
+    signatures, origins = _arguments(recording)
     return {
-        "names": names,
         "arguments": signatures,
-        "frozen": [[space, position, value] for (space, position), value in recording.trace.frozen.items()],
+        "frozen": [[*origins[origin], value] for origin, value in recording.trace.frozen.items()],
         "captured": [numbers[id(v)] for v in recording.captured],
         "kinds": [_spelled(KINDS[code]) for code in sorted(set(recording.tape.codes))],
         "labels": [[node, label] for node, label in recording.tape.labels.items()],
@@ -76,15 +86,32 @@ def _described(recording: Recording, captured: Sequence[Value]) -> dict[str, Any
     }
 
 
-def _columns(tape: Tape) -> dict[str, Any]:
+def _arguments(recording: Recording) -> tuple[list[Any], dict[tuple[int, int], tuple[int, int]]]:
+    """The arguments as plain data, and for each leaf of the tape its place among them.
+
+    Space 0 are the captured numbers, 1 and 2 the real numbers and the integers of the first argument, and so on.
+    """
+    signatures: list[Any] = []
+    origins = {(0, i): (0, i) for i in range(len(recording.captured))}
+    for i, (tree, spaces) in enumerate(zip(recording.trees, recording.spaces, strict=True)):
+        reals: list[Any] = []
+        ints: list[Any] = []
+        places = rebuild(tree, lambda place, at, spaces=spaces: _Mark(place.kind, (spaces[place.part], at)))  # type: ignore[misc]
+        signatures.append(_signature(places, reals, ints))
+        origins.update({mark.origin: (2 * i + 1, at) for at, mark in enumerate(reals)})
+        origins.update({mark.origin: (2 * i + 2, at) for at, mark in enumerate(ints)})
+    return signatures, origins
+
+
+def _columns(recording: Recording) -> dict[str, Any]:
     """The instructions as arrays."""
+    tape, (_, origins) = recording.tape, _arguments(recording)
     used = {code: i for i, code in enumerate(sorted(set(tape.codes)))}
-    leaves = [(space, position) for _, (space, position) in sorted(tape.origins.items())]
     whole = {
         "codes": [used[code] for code in tape.codes],
         "counts": [len(args) for args in tape.args],
         "args": [a for args in tape.args for a in args],
-        "leaves": np.array(leaves, dtype=np.int64).reshape(-1, 2),
+        "leaves": np.array([origins[origin] for _, origin in sorted(tape.origins.items())], dtype=np.int64).reshape(-1, 2),
         "outputs": tape.outputs,
     }
     columns = {name: np.array(numbers, dtype=np.int64) for name, numbers in whole.items()}
@@ -106,10 +133,10 @@ def _spelled(kind: tapes.Kind) -> list[Any]:
 
 def _signature(x: Any, reals: list[Any], ints: list[Any]) -> Any:
     """An argument or a result as plain data, with its symbols and indices collected, left to right."""
-    if x is _REAL or x.__class__ is Symbol or isinstance(x, trees.Slot):
+    if x.__class__ is Symbol or isinstance(x, trees.Slot) or (isinstance(x, _Mark) and x.kind == "real"):
         reals.append(x)
         return {"slot": x.index} if isinstance(x, trees.Slot) else {"real": 1}
-    if x is _INDEX or isinstance(x, Index):
+    if isinstance(x, (Index, _Mark)):
         ints.append(x)
         return {"index": 1}
     if x is None or type(x) in (bool, str):
@@ -118,8 +145,8 @@ def _signature(x: Any, reals: list[Any], ints: list[Any]) -> Any:
         return {"bytes": x.hex()}
     if type(x) in (list, tuple):
         return {type(x).__name__: [_signature(part, reals, ints) for part in x]}
-    if type(x) is dict:
-        return {"dict": [[_signature(key, [], []), _signature(part, reals, ints)] for key, part in x.items()]}
+    if type(x) is dict and all(type(key) in _KEYS for key in x):
+        return {"dict": [[key, _signature(part, reals, ints)] for key, part in x.items()]}
     if isinstance(x, np.ndarray) and x.dtype == object:
         return {"array": [list(x.shape), [_signature(part, reals, ints) for part in x.ravel().tolist()]]}
     raise ValueError(
@@ -151,10 +178,8 @@ def load_program(path: str | os.PathLike[str]) -> Program:
     try:
         about, arrays = files.read(Path(path), FORMAT)
         function = _Replayed(about, arrays)
-        batch = about["batch"]
-        program = Program(
-            function, tuple(batch) if isinstance(batch, list) else batch, about["reduce"], about["backend"], about["dtype"], about["threads"]
-        )
+        batch, *settings = (about[name] for name in ("batch", "reduce", "backend", "dtype", "threads"))
+        program = Program(function, tuple(batch) if isinstance(batch, list) else batch, *settings)
     except FileNotFoundError:
         raise
     except files._FAULTS as error:
@@ -181,7 +206,8 @@ class _Replayed:
             columns = {name[len(f"{i}.") :]: array for name, array in arrays.items() if name.startswith(f"{i}.")}
             saved = _Saved.verified(description, columns, self.captured)
             self.saved.setdefault(json.dumps(description["arguments"]), []).append(saved)
-        names = max((description["names"] for description in about["recordings"]), key=len)
+        _need(self.saved, "recordings")
+        names = about["names"]
         if all(isinstance(name, str) and name.isidentifier() for name in names):
             kind = inspect.Parameter.POSITIONAL_ONLY
             self.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
@@ -218,15 +244,16 @@ class _Saved:
     @classmethod
     def verified(cls, about: dict[str, Any], arrays: dict[str, Any], captured: Sequence[Value]) -> _Saved:
         """A recording from a file, ValueError for one that could not have been recorded."""
-        codes, counts, args, leaves, outputs = (_array(arrays, n, np.int64) for n in ("codes", "counts", "args", "leaves", "outputs"))
+        names = ("codes", "counts", "args", "leaves", "outputs")
+        codes, counts, args, leaves, outputs = (_array(arrays, name, np.int64) for name in names)
         kinds = [_kind(spelled) for spelled in about["kinds"]]
-        _need(len(codes) == len(counts) and ((0 <= codes) & (codes < len(kinds))).all(), "instructions")
+        _need(len(codes) == len(counts) and ((codes >= 0) & (codes < len(kinds))).all(), "instructions")
         _need((counts >= 0).all() and int(counts.sum()) == len(args), "operands")
         edges = np.concatenate([[0], np.cumsum(counts)]).tolist()
         flat = args.tolist()
         tape = Tape()
         tape.codes = [kinds[code] for code in codes.tolist()]
-        tape.args = [tuple(flat[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+        tape.args = [tuple(flat[start:end]) for start, end in itertools.pairwise(edges)]
         tape.outputs = outputs.tolist()
         nodes = [i for i, code in enumerate(tape.codes) if code == LEAF]
         _need(leaves.shape == (len(nodes), 2), "leaves")
@@ -319,7 +346,8 @@ def _rebuilt(signature: Any, count: int) -> Any:
     if what == "bytes":
         return bytes.fromhex(parts)
     if what == "dict":
-        return {_rebuilt(key, count): _rebuilt(part, count) for key, part in parts}
+        _need(all(type(key) in _KEYS for key, _ in parts), "result")
+        return {key: _rebuilt(part, count) for key, part in parts}
     if what == "array":
         shape, entries = parts
         made = np.empty(len(entries), dtype=object)

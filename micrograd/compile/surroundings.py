@@ -1,14 +1,14 @@
 """Surroundings: what a function reads besides its arguments, so that a change of it is noticed.
 
 A number in a closure, a global or an attribute becomes a constant of the recording, and nothing tells when it changes.  So
-all that the function can reach is noted when it is recorded, and compared at each call: containers by what they hold, Values
-by identity (their numbers are read anew anyhow), other objects by their attributes.
+everything that the function can reach is looked at once, and what each place held is compared at each call: containers by
+what they hold, Values by identity (their numbers are read anew anyhow), arrays by their numbers.
 """
 
 from __future__ import annotations
 
-import builtins
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,78 +16,109 @@ import numpy as np
 from micrograd.engine import Value
 from micrograd.ops import Op
 
-_STILL = (str, bytes, bool, type(None), types.ModuleType, type, Op, types.BuiltinFunctionType, Value)
+_STILL = (float, int, str, bytes, type(None), types.ModuleType, type, Op, types.BuiltinFunctionType, Value)
+_EMPTY = object()
 
 
-def note(fn: Any) -> Any:
-    """A picture of the surroundings of a function: two pictures are equal while nothing has changed."""
-    return _Walk().visit(fn)
+class Surroundings:
+    """All that a function could reach when this was made."""
 
+    def __init__(self, fn: Any) -> None:
+        self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
+        self._arrays: list[tuple[Any, Any]] = []
+        self._met: set[int] = set()
+        self._stack = [fn]
+        while self._stack:
+            x = self._stack.pop()
+            if not isinstance(x, _STILL) and id(x) not in self._met:
+                self._met.add(id(x))
+                self._enter(x)
 
-def same(before: Any, now: Any) -> bool:
-    """Whether two pictures are equal, arrays by their numbers."""
-    if isinstance(before, np.ndarray) or isinstance(now, np.ndarray):
-        return type(before) is type(now) and before.dtype == now.dtype and np.array_equal(before, now, equal_nan=before.dtype.kind == "f")
-    if isinstance(before, tuple) and isinstance(now, tuple):
-        return len(before) == len(now) and all(map(same, before, now))
-    if isinstance(before, list) and isinstance(now, list):
-        return len(before) == len(now) and all(a is b or (type(a) is type(b) and a == b) for a, b in zip(before, now, strict=True))
-    return before is now or (type(before) is type(now) and bool(before == now))
+    def changed(self) -> bool:
+        """Whether any place holds something else now."""
+        try:
+            for read, place, was in self._probes:
+                now = read(place)
+                if now is not was and (type(now) is not type(was) or now != was):
+                    return True
+        except ValueError:  # an array has come among what is compared
+            return True
+        return any(not np.array_equal(now, was, equal_nan=was.dtype.kind == "f") for now, was in self._arrays)
 
+    def _probe(self, read: Callable[[Any], Any], place: Any) -> Any:
+        was = read(place)
+        self._probes.append((read, place, was))
+        return was
 
-class _Walk:
-    """One walk; what was met before is not entered again."""
-
-    def __init__(self) -> None:
-        self.met: dict[int, Any] = {}
-
-    def visit(self, x: Any) -> Any:
-        if isinstance(x, (float, int, *_STILL)):
-            return x
-        if id(x) in self.met:
-            return ("again", self.met[id(x)])
-        self.met[id(x)] = len(self.met)
+    def _enter(self, x: Any) -> None:
         if isinstance(x, types.FunctionType):
-            return self.function(x)
-        if isinstance(x, types.MethodType):
-            return self.visit(x.__func__), self.visit(x.__self__)
-        if isinstance(x, np.ndarray):
-            return x.copy() if x.dtype.kind != "O" else self.items(x.ravel().tolist())
-        if isinstance(x, (list, tuple)):
-            return type(x), self.items(x)
-        if isinstance(x, dict):
-            return type(x), list(x), self.items(x.values())
-        if isinstance(x, (set, frozenset)):
-            return type(x), x.copy()
-        if type(x).__module__.partition(".")[0] in ("numpy", "functools"):
-            return self.visit(getattr(x, "func", None)), self.items(getattr(x, "args", ())) if hasattr(x, "func") else x
-        return type(x), self.items(vars(x).values()) if hasattr(x, "__dict__") else x
+            self._enter_function(x)
+        elif isinstance(x, types.MethodType):
+            self._stack += (x.__func__, x.__self__)
+        elif isinstance(x, np.ndarray):
+            if x.dtype.kind == "O":
+                self._stack += self._probe(_listed, x)
+            else:
+                self._arrays.append((x, x.copy()))
+        elif isinstance(x, (list, tuple, set, frozenset)):
+            self._stack += self._probe(list, x) if isinstance(x, (list, set)) else x
+        elif isinstance(x, dict):
+            self._stack += self._probe(dict, x).values()
+        elif hasattr(x, "func") and hasattr(x, "args"):  # functools.partial
+            self._stack += (x.func, x.args, getattr(x, "keywords", None))
+        elif hasattr(x, "__dict__"):
+            self._stack += self._probe(_attributes, x).values()
+            self._stack.append(getattr(type(x), "__call__", None))
 
-    def items(self, parts: Any) -> Any:
-        """A list as it is where it holds nothing to enter, as most long ones do."""
-        found = list(parts)
-        if all(issubclass(kind, (float, int, *_STILL)) for kind in set(map(type, found))):
-            return found
-        return tuple(self.visit(part) for part in found)
+    def _enter_function(self, fn: types.FunctionType) -> None:
+        """A function's code, its defaults, its closure, and the globals that it names."""
+        if (fn.__module__ or "").partition(".")[0] == "micrograd":
+            return
+        self._probe(_code, fn)
+        self._stack += (self._probe(_defaults, fn), self._probe(_keyword_defaults, fn))
+        self._stack += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
+        for name in _names(fn.__code__):
+            if name in fn.__globals__:
+                self._stack.append(self._probe(_Global(name), fn.__globals__))
 
-    def function(self, fn: types.FunctionType) -> Any:
-        """A function: its code, its defaults, its closure, and the globals that it names."""
-        if fn.__module__ is not None and fn.__module__.partition(".")[0] == "micrograd":
-            return fn
-        cells = []
-        for cell in fn.__closure__ or ():
-            try:
-                cells.append(cell.cell_contents)
-            except ValueError:  # not filled yet
-                cells.append(None)
-        names = [name for name in _names(fn.__code__) if name in fn.__globals__ and not hasattr(builtins, name)]
-        return (
-            fn.__code__,
-            self.items(fn.__defaults__ or ()),
-            self.items((fn.__kwdefaults__ or {}).values()),
-            self.items(cells),
-            self.items([fn.__globals__[name] for name in names]),
-        )
+
+class _Global:
+    """How to read a global of a name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, variables: dict[str, Any]) -> Any:
+        return variables.get(self.name, _EMPTY)
+
+
+def _listed(array: Any) -> list[Any]:
+    return array.ravel().tolist()  # type: ignore[no-any-return]
+
+
+def _attributes(x: Any) -> dict[str, Any]:
+    return dict(vars(x))
+
+
+def _code(fn: Any) -> Any:
+    return fn.__code__
+
+
+def _defaults(fn: Any) -> Any:
+    return fn.__defaults__
+
+
+def _keyword_defaults(fn: Any) -> Any:
+    return None if fn.__kwdefaults__ is None else dict(fn.__kwdefaults__)
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return _EMPTY
 
 
 def _names(code: types.CodeType) -> list[str]:

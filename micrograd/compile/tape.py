@@ -44,16 +44,19 @@ LEAF = _intern(("leaf",), "leaf").code  # a number that the caller gives: Tape.o
 CONST = _intern(("const",), "const").code  # a number that is part of the program: Tape.constants has it
 
 
+@functools.cache
 def apply(op: Op) -> int:
     """The code of the value of an operation of the table."""
     return _intern(("apply", op), op.name, op).code
 
 
+@functools.cache
 def partial(op: Op, index: int) -> int:
     """The code of the local derivative of an operation by one operand; its operand is the operation's instruction."""
     return _intern(("partial", op, index), f"{op.name}'{index}", op, (index,)).code
 
 
+@functools.cache
 def dot(plus: int, minus: int, single: int, negative: int, reduced: bool = False) -> int:
     """The code of ``a*b + ... - c*d - ... + e + ... - f - ...``: so many products and single terms of either sign.
 
@@ -63,11 +66,13 @@ def dot(plus: int, minus: int, single: int, negative: int, reduced: bool = False
     return _intern(("dot", *shape), f"dot{list(shape[:4])}" + ("_over_batch" if reduced else ""), None, shape).code
 
 
+@functools.cache
 def take(count: int) -> int:
     """The code of one entry of a table of so many, picked by the first operand."""
     return _intern(("take", count), f"take[{count}]", None, (count,)).code
 
 
+@functools.cache
 def scatter(terms: int, reduced: bool = False) -> int:
     """The code of the sum of those terms whose index is the instruction's own position; (index, term) pairs follow.
 
@@ -76,6 +81,13 @@ def scatter(terms: int, reduced: bool = False) -> int:
     return _intern(("scatter", terms, reduced), f"scatter[{terms}]", None, (terms, int(reduced))).code
 
 
+@functools.cache
+def largest(count: int) -> int:
+    """The code of the largest of so many numbers, which gets no gradient."""
+    return _intern(("largest", count), f"largest[{count}]", _LARGEST, (count,)).code
+
+
+@functools.cache
 def given(count: int) -> int:
     """The code of a value with given local derivatives: the value, ``count`` operands, and as many derivatives."""
     return _intern(("given", count), f"given[{count}]", None, (count,)).code
@@ -93,7 +105,8 @@ OR = _primitive("or", "|", lambda xp, a, b: (xp.where((a > 0.0) | (b > 0.0), 1.0
 NOT = _primitive("not", "~", lambda xp, a: (xp.where(a > 0.0, 0.0, 1.0), ()))
 COMPARISONS = frozenset({LESS, LESS_EQUAL, AND, OR, NOT})
 
-LARGEST = _primitive("largest", "max", lambda xp, *a: (functools.reduce(xp.maximum, a), ()))  # of what needs no gradient
+_LARGEST = Op("largest", "max", lambda xp, *a: (functools.reduce(xp.maximum, a), ()), [(-9, 9)] * 2)
+
 
 ADD, SUB, MUL, NEG = (apply(op) for op in (ops.add, ops.sub, ops.mul, ops.neg))
 SUM, DOT, MEAN = (apply(op) for op in (ops.sum, ops.dot, ops.mean))

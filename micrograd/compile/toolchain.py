@@ -31,7 +31,7 @@ FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-shared"),
     *("-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"),  # never -ffast-math: infinities and NaNs keep their meaning
 )
-NATIVE = (("-march=native",), ("-mcpu=native",), ())  # compilers differ, and so do machines: the first that works
+NATIVE = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",), ())  # compilers differ, and so do machines: the first that works
 TRIAL = "#include <math.h>\ndouble trial(double x) { return exp(x); }\n"
 
 CACHE_BYTES = 256 * 2**20

@@ -18,7 +18,7 @@ from micrograd import ops
 from micrograd.anomaly import _line_outside
 from micrograd.compile import tape as tapes
 from micrograd.compile.tape import ADD, AND, LESS, LESS_EQUAL, MUL, NEG, NOT, OR, SELECT, SUB, Tape
-from micrograd.engine import Value
+from micrograd.engine import Value, topological_order
 from micrograd.ops import Op
 
 _new = object.__new__
@@ -55,7 +55,8 @@ class Trace:
         self.captured_space = self.tape.space(tapes.Space("parameters"))
         self.frozen: dict[tuple[int, int], int] = {}  # (space, position) of an Index -> the number it had
         self.bounds: dict[tuple[int, int], int] = {}  # (space, position) of an Index -> the size of the smallest table
-        self._nodes: dict[int, int] = {}  # id of a captured Value -> its leaf
+        self._nodes: dict[int, int] = {}  # id of a captured Value -> its instruction
+        self._kept: list[Value] = []  # so that no id is used again while this lives
 
     def symbol(self, node: int) -> Symbol:
         made = _new(Symbol)
@@ -72,14 +73,28 @@ class Trace:
                 _refuse("this line uses", "it belongs to another recording; do not keep traced Values outside the function")
             return int(x.node)
         if isinstance(x, Value):
-            node = self._nodes.get(id(x))
-            if node is None:
-
-                node = self._nodes[id(x)] = self.tape.leaf(self.captured_space, len(self.captured))
-                self.captured.append(x)
-            return node
+            return self._captured(x)
         number = x if x.__class__ is float else ops.real(x)
         return None if number is None else self.tape.constant(number)
+
+    def _captured(self, x: Value) -> int:
+        """A Value from outside: its leaves are read at each call, and what was computed from them is computed anew."""
+        known = self._nodes.get(id(x))
+        if known is not None:
+            return known
+        for value in topological_order(x):
+            if id(value) in self._nodes:
+                continue
+            if not value.parents:
+                self._nodes[id(value)] = self.tape.leaf(self.captured_space, len(self.captured))
+                self.captured.append(value)
+                continue
+            if not isinstance(value.operation, Op) or type(value.operation) is not Op:
+                raise TraceError(f"a captured Value was built by hand as {value._op!r}: its operation is not in the table")
+            parents = tuple([self.symbol(self._nodes[id(parent)]) for parent in value.parents])
+            self._nodes[id(value)] = self.record(value.operation, parents).node
+            self._kept.append(value)
+        return self._nodes[id(x)]
 
     def nodes(self, name: str, operands: Sequence[Any]) -> tuple[int, ...]:
         found = tuple([o.node if o.__class__ is Symbol and o.trace is self else self.node(o) for o in operands])

@@ -40,9 +40,9 @@ def fit(
     """Train the parameters that a compiled loss captured, and give the loss of each epoch.
 
     ``data`` has one entry for each argument of a batched program: arrays with an example a row, and as they are those that
-    ``batch=`` shares.  For a program without a batch it is a list of examples, each a tuple of arguments, whose gradients are
-    averaged over ``batch_size`` of them.  Each epoch goes through all examples in an order that hangs on ``seed`` and the
-    epoch's number; its last batch may be smaller.
+    ``batch=`` shares.  For a program without a batch it is a list of examples, each a tuple of arguments, whose gradients
+    are averaged over ``batch_size`` of them.  Each epoch goes through all examples in an order that hangs on ``seed`` and
+    the epoch's number; its last batch may be smaller.
 
     Ctrl-C stops after the step that is running.  With ``checkpoint``, the state is saved in that file at the end of each
     epoch and by Ctrl-C, and the same call goes on from there to the numbers that it would have come to without a stop.
@@ -59,12 +59,14 @@ def fit(
     3.0
     """
     if not isinstance(program, Program):
-        raise TypeError(f"fit() takes a compiled loss, got {type(program).__name__}: write fit(micrograd.compile(loss, ...), ...)")
+        raise TypeError(
+            f"fit() takes a compiled loss, got {type(program).__name__}: write fit(micrograd.compile(loss), ...)"
+        )
     for name, number in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
         if isinstance(number, bool) or not isinstance(number, int) or number < (0 if name == "seed" else 1):
             raise ValueError(f"fit(): {name} must be a whole number from {0 if name == 'seed' else 1}, got {number!r}")
     source = _Examples(program, data) if program.batch is None else _Rows(program, data)
-    run = _Run(program, source, optimizer, batch_size, seed, None if checkpoint is None else Path(checkpoint))
+    run = _Run(source, optimizer, batch_size, seed, None if checkpoint is None else Path(checkpoint))
     with _stop_flag() as stop, _bar(run, epochs, progress) as bar:
         run.train(epochs, stop, bar)
     if run.stopped:
@@ -83,7 +85,9 @@ class _Rows:
         if program.reduce is None:
             raise ValueError("fit() needs one loss for a batch: compile the program with reduce='mean' or reduce='sum'")
         if not isinstance(data, (tuple, list)):
-            raise TypeError(f"fit() takes the program's arguments as a tuple, got {type(data).__name__}: write (X, Y), or (X,) for one")
+            raise TypeError(
+                f"fit() takes the program's arguments as a tuple, got {type(data).__name__}: write (X, Y) or (X,)"
+            )
         axes, names = program._axes(len(data)), program._argument_names(len(data))
         self.program, self.axes = program, axes
         self.data = [_stacked(x, name) if own else x for x, name, own in zip(data, names, axes, strict=True)]
@@ -91,7 +95,7 @@ class _Rows:
         found = {count for lengths in counts.values() for count in lengths}
         if len(found) != 1 or 0 in found:
             got = ", ".join(f"{'/'.join(map(str, sorted(lengths)))} in {name}" for name, lengths in counts.items())
-            raise ValueError(f"fit() needs the same number of examples in all batched arguments, and at least one, got {got}")
+            raise ValueError(f"fit() needs the same number of examples in all batched arguments, at least one, got {got}")
         self.count = found.pop()
 
     def backward(self, rows: Any) -> float:
@@ -113,7 +117,7 @@ class _Examples:
     def __init__(self, program: Program, data: Sequence[Any]) -> None:
         if not isinstance(data, (tuple, list)) or not data or not all(isinstance(x, tuple) for x in data):
             raise TypeError(
-                "fit() of a program without batch= takes a list of examples, each a tuple of arguments, such as [(x1, y1), (x2, y2)]; "
+                "fit() of a program without batch= takes a list of examples, each a tuple of arguments, as [(x1, y1), (x2, y2)]; "
                 "to train on the rows of arrays compile with batch=(0, 0), reduce='mean'"
             )
         self.program, self.data, self.count = program, data, len(data)
@@ -157,7 +161,8 @@ def _rows(x: Any, rows: Any) -> Any:
 def _crc(x: Any, start: int = 0) -> int:
     """A checksum of numbers in nested containers."""
     if isinstance(x, np.ndarray) and x.dtype.kind != "O":
-        return zlib.crc32(np.ascontiguousarray(x).view(np.uint8).reshape(-1), zlib.crc32(repr((x.dtype.str, x.shape)).encode(), start))
+        start = zlib.crc32(repr((x.dtype.str, x.shape)).encode(), start)
+        return zlib.crc32(memoryview(np.ascontiguousarray(x)).cast("B") if x.size else b"", start)
     if isinstance(x, (list, tuple, dict)):
         for part in x.items() if isinstance(x, dict) else x:
             start = _crc(part, start)
@@ -171,8 +176,9 @@ def _crc(x: Any, start: int = 0) -> int:
 class _Run:
     """A training and where it stands: ``epoch`` whole epochs, ``step`` steps of the next, ``share`` of that one's loss."""
 
-    def __init__(self, program: Program, source: Any, optimizer: Optimizer, batch_size: int, seed: int, checkpoint: Path | None) -> None:
-        self.program, self.source, self.optimizer = program, source, optimizer
+    def __init__(self, source: Any, optimizer: Optimizer, batch_size: int, seed: int, checkpoint: Path | None) -> None:
+        program: Program = source.program
+        self.source, self.optimizer = source, optimizer
         self.batch_size, self.seed, self.checkpoint = batch_size, seed, checkpoint
         self.steps = -(-source.count // batch_size)
         self.epoch, self.step, self.share, self.stopped = 0, 0, 0.0, False
@@ -182,14 +188,17 @@ class _Run:
         flatten(optimizer)
         self.parameters = program.parameters
         if not len(self.parameters):
-            raise ValueError("fit() trains what the program captured, and this one captured no Values: use a model outside the function")
+            raise ValueError(
+                "fit() trains what the function captured, but it captured no Values: let it use a model from outside"
+            )
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
 
     def train(self, epochs: int, stop: list[bool], bar: Any) -> None:
         while self.epoch < epochs and not self.stopped:
-            order = np.arange(self.source.count)
-            random.Random(f"epoch {self.seed} {self.epoch}").shuffle(order)  # type: ignore[arg-type]  # the same in all versions
+            rows = list(range(self.source.count))
+            random.Random(f"epoch {self.seed} {self.epoch}").shuffle(rows)  # not NumPy's, which may differ between versions
+            order = np.array(rows)
             while self.step < self.steps and not self.stopped:
                 self.share += self._one_step(order[self.step * self.batch_size :][: self.batch_size])
                 self.step += 1
@@ -226,17 +235,19 @@ class _Run:
 
     def _save(self, path: Path) -> None:
         state = self.optimizer.state_dict()
-        where = {"epoch": self.epoch, "step": self.step, "share": self.share, "losses": self.losses, "steps_done": state["steps"]}
+        where = {name: getattr(self, name) for name in ("epoch", "step", "share", "losses")}
         arrays = {f"memory_{name}": np.array(state[name], dtype=np.float64) for name in self.optimizer.memories}
-        files.write(path, {**self._about(), **where}, {"parameters": self.parameters[:], **arrays})
+        files.write(
+            path, {**self._about(), **where, "steps_done": state["steps"]}, {"parameters": self.parameters[:], **arrays}
+        )
 
     def _resume(self, path: Path) -> None:
         about, arrays = _read(path)
         for name, here in self._about().items():
             if about[name] != here:
                 raise ValueError(
-                    f"{path} is of another training: its {name} is {about[name]!r}, here it is {here!r}; continue with what it was "
-                    "saved with, or name another file"
+                    f"{path} is of another training: its {name} is {about[name]!r}, here it is {here!r}; continue with what it "
+                    "was saved with, or name another file"
                 )
         memories = {name: arrays[f"memory_{name}"].tolist() for name in self.optimizer.memories}
         self.optimizer.load_state_dict({"steps": about["steps_done"], **memories})
@@ -249,7 +260,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         about, arrays = files.read(path, FORMAT)
         names = ["parameters", *(f"memory_{name}" for name in about["memories"])]
-        if {name: array.shape for name, array in arrays.items()} != {name: (about["parameters"],) for name in names}:
+        if {name: array.shape for name, array in arrays.items()} != dict.fromkeys(names, (about["parameters"],)):
             raise ValueError("its parts do not fit together")
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is no checkpoint of fit(), or it is damaged ({error}): delete it to start anew") from None
@@ -283,5 +294,7 @@ def _bar(run: _Run, epochs: int, wanted: bool) -> Iterator[Any]:
     from tqdm import tqdm
 
     done = run.epoch * run.steps + run.step
-    with tqdm(total=epochs * run.steps, initial=done, desc="fit", unit="step", disable=None) as bar:  # quiet outside a terminal
+    with tqdm(
+        total=epochs * run.steps, initial=done, desc="fit", unit="step", disable=None
+    ) as bar:  # None: in a terminal only
         yield bar

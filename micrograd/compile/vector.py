@@ -120,6 +120,7 @@ class Rolled:
     shared: int = 0  # how many shared numbers
     lanes: int = 0  # how many numbers an example
     sums: tuple[int, int] = (0, 0)  # the addresses of the sums over the examples
+    results: tuple[int, int] = (0, 0)  # the addresses of the outputs that are computed once for all examples
     names: dict[int, str] = field(default_factory=dict)  # labels by address
     adjoints: Any = None  # two rows: the address of each adjoint, and of what it is the adjoint of
     nodes: int = 0

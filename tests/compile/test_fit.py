@@ -60,7 +60,9 @@ def test_it_goes_through_all_examples_in_batches_as_a_loop_by_hand_does() -> Non
             total += loss.data * len(rows) / 23
         expected.append(total)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-    np.testing.assert_allclose([p.data for p in model.parameters()], [p.data for p in twin.parameters()], rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        [p.data for p in model.parameters()], [p.data for p in twin.parameters()], rtol=1e-7, atol=1e-9
+    )
 
 
 def test_an_optimiser_of_the_program_and_one_of_the_model_come_to_the_same() -> None:
@@ -69,7 +71,9 @@ def test_an_optimiser_of_the_program_and_one_of_the_model_come_to_the_same() -> 
         model, program = moons()
         program(X, Y)
         optimizer = optim.SGD(program.parameters if flat else model.parameters(), lr=0.1, momentum=0.9)
-        results.append((micrograd.fit(program, (X, Y), optimizer, 2, 8, progress=False), numbers(model), optimizer.state_dict()))
+        results.append(
+            (micrograd.fit(program, (X, Y), optimizer, 2, 8, progress=False), numbers(model), optimizer.state_dict())
+        )
     assert results[0] == results[1]
 
 
@@ -141,7 +145,12 @@ def test_ctrl_c_finishes_the_step_and_a_checkpoint_goes_on_bit_for_bit(
     assert optimizer.state_dict() == whole.state_dict()
     assert sorted(tmp_path.iterdir()) == [path]  # nothing else is left behind
     again, program = moons()
-    assert micrograd.fit(program, (X, Y), optim.Adam(again.parameters(), lr=0.05), 3, 5, seed=2, checkpoint=path, progress=False) == expected
+    assert (
+        micrograd.fit(
+            program, (X, Y), optim.Adam(again.parameters(), lr=0.05), 3, 5, seed=2, checkpoint=path, progress=False
+        )
+        == expected
+    )
     assert numbers(again) == numbers(model)  # a training that was over is read, not repeated
 
 
@@ -159,7 +168,9 @@ def test_it_trains_in_a_thread_that_gets_no_signals() -> None:
     model, program = moons()
     before, found = numbers(model), []
     thread = threading.Thread(
-        target=lambda: found.extend(micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=0.1), 1, 5, progress=False))
+        target=lambda: found.extend(
+            micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=0.1), 1, 5, progress=False)
+        )
     )
     thread.start()
     thread.join()
@@ -181,7 +192,10 @@ def test_an_error_in_a_step_leaves_the_checkpoint_of_the_last_epoch(tmp_path: Pa
     twin, other = moons()
     expected = micrograd.fit(other, (X, Y), optim.SGD(twin.parameters(), lr=0.05), 3, 5, progress=False)
     model, program = moons()
-    assert micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=0.05), 3, 5, checkpoint=path, progress=False) == expected
+    assert (
+        micrograd.fit(program, (X, Y), optim.SGD(model.parameters(), lr=0.05), 3, 5, checkpoint=path, progress=False)
+        == expected
+    )
     assert numbers(model) == numbers(twin)
 
 
@@ -206,7 +220,9 @@ def saved(tmp_path: Path) -> Path:
         ({"sizes": [5, 1]}, "parameters is 17, here it is 21"),
     ],
 )
-def test_a_checkpoint_of_another_training_is_refused_and_changes_nothing(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_refused_and_changes_nothing(
+    changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     path = saved(tmp_path)
     model = MLP(2, changed.get("sizes", [4, 1]), seed=1)
     program = micrograd.compile(lambda x, y: micrograd.relu(1 - model(x) * y), batch=(0, 0), reduce="mean")
@@ -235,7 +251,12 @@ def test_a_damaged_checkpoint_is_refused_wherever_it_was_cut_or_changed(tmp_path
         path.write_bytes(content)
         model, program = moons()
         try:  # a byte that means nothing, such as one of a date, may change
-            assert micrograd.fit(program, (X, Y), optim.Adam(model.parameters(), lr=0.05), 1, 5, checkpoint=path, progress=False) == expected
+            assert (
+                micrograd.fit(
+                    program, (X, Y), optim.Adam(model.parameters(), lr=0.05), 1, 5, checkpoint=path, progress=False
+                )
+                == expected
+            )
         except ValueError as error:
             assert "checkpoint" in str(error) or "another training" in str(error)  # noqa: PT017
             refused += 1
@@ -249,7 +270,12 @@ W = Value(1.0)
     ("options", "data", "error", "message"),
     [
         ({"batch": 0, "reduce": "mean"}, {"epochs": 0}, ValueError, "epochs must be a whole number from 1, got 0"),
-        ({"batch": 0, "reduce": "mean"}, {"batch_size": 2.0}, ValueError, "batch_size must be a whole number from 1, got 2.0"),
+        (
+            {"batch": 0, "reduce": "mean"},
+            {"batch_size": 2.0},
+            ValueError,
+            "batch_size must be a whole number from 1, got 2.0",
+        ),
         ({"batch": 0, "reduce": "mean"}, {"seed": -1}, ValueError, "seed must be a whole number from 0, got -1"),
         ({"batch": 0}, {}, ValueError, "needs one loss for a batch: compile the program with reduce='mean'"),
         ({"batch": 0, "reduce": "mean"}, {"data": X}, TypeError, r"arguments as a tuple, got ndarray: write \(X, Y\)"),
@@ -272,7 +298,7 @@ def test_what_does_not_fit_is_an_error_that_says_what_to_write(
 
 
 def test_a_function_that_is_not_compiled_and_one_without_parameters_are_refused() -> None:
-    with pytest.raises(TypeError, match=re.escape("write fit(micrograd.compile(loss, ...), ...)")):
+    with pytest.raises(TypeError, match=re.escape("write fit(micrograd.compile(loss), ...)")):
         micrograd.fit(lambda x: x, (X,), optim.SGD([W], lr=0.1), 1, 4)  # type: ignore[arg-type]
     program = micrograd.compile(lambda x: x * x, batch=0, reduce="mean")
     with pytest.raises(ValueError, match="captured no Values"):

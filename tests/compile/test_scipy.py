@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ D = 2.5 * np.exp(-1.3 * T) + 0.4
 
 
 def rosen(x: Any) -> Any:
-    return sum(100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in zip(x, x[1:], strict=False))
+    return sum(100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in itertools.pairwise(x))
 
 
 def decay(p: Any, t: Any, d: Any) -> Any:
@@ -123,10 +124,10 @@ def test_what_cannot_be_searched_is_an_error_that_says_what_to_write() -> None:
         micrograd.compile(decay, batch=(None, 0, 0)).as_objective(START, T, D)
     with pytest.raises(ValueError, match="without reduce='sum'"):
         micrograd.compile(decay, batch=(None, 0, 0), reduce="sum").as_residuals(START, T, D)
-    with pytest.raises(TypeError, match="gives 2: use jacobian"):
+    with pytest.raises(TypeError, match=r"gives 2 numbers, .*: use jacobian"):
         micrograd.compile(lambda x: [x, x]).as_objective(1.0)
     fun, _ = micrograd.compile(rosen).as_objective([1.0, 2.0])
     with pytest.raises(ValueError, match="array of 2 numbers, got one of shape"):
         fun.unflatten([1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match="structure of x0"):
+    with pytest.raises(TypeError, match=r"must have the structure .* nothing at x\[1\]"):
         fun.flatten([1.0])

@@ -176,7 +176,7 @@ class SGD(Optimizer):
     def _settings(self, lr: float) -> tuple[float, ...]:
         return lr, self.momentum, self.weight_decay, float(self.nesterov)
 
-    def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, velocity: Any) -> tuple[Any, ...]:  # type: ignore[override]
+    def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, velocity: Any) -> tuple[Any, ...]:
         lr, momentum, weight_decay, nesterov = settings
         if weight_decay:
             g = g + weight_decay * w
@@ -223,9 +223,7 @@ class Adam(Optimizer):
         rate, scale = lr / (1.0 - beta1**self.steps), 1.0 / math.sqrt(1.0 - beta2**self.steps)
         return rate, scale, beta1, beta2, self.eps, self.weight_decay, 0.0
 
-    def _rule(  # type: ignore[override]
-        self, xp: Any, settings: Sequence[Any], w: Any, g: Any, mean: Any, square: Any
-    ) -> tuple[Any, ...]:
+    def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, mean: Any, square: Any) -> tuple[Any, ...]:
         rate, scale, beta1, beta2, eps, weight_decay, shrink = settings
         if weight_decay:
             g = g + weight_decay * w

@@ -21,6 +21,7 @@ import numpy as np
 from micrograd.compile import toolchain
 from micrograd.compile.emit import Code, Dialect, Term, write
 from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take
+from micrograd.compile.streams import Stream, streams
 from micrograd.compile.tape import KINDS
 from micrograd.compile.views import Nest, nest, strides
 
@@ -203,10 +204,12 @@ class Writer:
 
     # -------------------------------------------------------------------------------------------------- instructions
 
-    def statements(self, instruction: Instruction | Loop) -> str:
+    def statements(self, instruction: Instruction | Stream) -> str:
         if isinstance(instruction, Loop):
             body = "\n".join("{ " + self.statements(i) + " }" for i in instruction.body)
             return f"for (long r = 0; r < {instruction.turns}; r++) {{\n{body} }}"
+        if isinstance(instruction, Stream):
+            return self.stream(instruction)
         if isinstance(instruction, Map):
             return self.map(instruction)
         if isinstance(instruction, Product):
@@ -226,8 +229,44 @@ class Writer:
             return f"{{ {body} }}"
         return " ".join([*heads[:-1], "{"]) + f"\nMG_SIMD\n{heads[-1]} {{ {body} }}" + ("\n}" if len(heads) >= 1 else "")
 
-    def map(self, instruction: Map) -> str:
-        """One loop for a group of instructions of one kind, over its members or the examples."""
+    def stream(self, stream: Stream) -> str:
+        """One loop over the steps of several instructions, each with its lag."""
+        before, after, turns = [], [], []
+        for number, part in enumerate(stream.parts):
+            instruction, steps = part.instruction, part.walk.steps
+            if isinstance(instruction, Map):
+                index, body = "i", self.map(instruction, inside=True)
+            elif isinstance(instruction, Loop):
+                index, body = "r", "\n".join(self.statements(i) for i in instruction.body)
+            else:
+                index, name = "k", f"a{number}"
+                body = self._step_of_sum(instruction, name)
+                before.append(f"real {name}[L]; for (int l = 0; l < L; l++) {name}[l] = 0;")
+                after.append(self._end_of_sum(instruction, name))
+            step = f"{steps - 1} - (g - {part.lag})" if part.turned else f"g - {part.lag}"
+            guard = "" if steps == stream.steps else f"if ({index} >= 0 && {index} < {steps}) "
+            turns.append(f"{{ const long {index} = {step}; {guard}{{ {body} }} }}")
+        loop = f"for (long g = 0; g < {stream.steps}; g++) {{\n" + "\n".join(turns) + "\n}"
+        return "\n".join([*before, loop, *after])
+
+    def _step_of_sum(self, instruction: Any, name: str) -> str:
+        factors = [self._along(m[0]) for m in (instruction.a, instruction.b) if m is not None]
+        return f"MG_SIMD\nfor (int l = 0; l < L; l++) {name}[l] += {' * '.join(factors)};"
+
+    def _along(self, row: Any) -> str:
+        steps = strides(row)
+        assert steps is not None
+        return self.at(row, steps, "k")
+
+    def _end_of_sum(self, instruction: Any, name: str) -> str:
+        sign, out = "-" if instruction.sign < 0 else "+", self.at(instruction.c.reshape(1), (0,))
+        if instruction.reduced:
+            return f"for (int l = 0; l < count; l++) {out} {sign}= {name}[l];"
+        assign = f"{sign}=" if instruction.add else f"= {sign}"
+        return f"for (int l = 0; l < L; l++) {out} {assign} {name}[l];"
+
+    def map(self, instruction: Map, inside: bool = False) -> str:
+        """One loop for a group of instructions of one kind, over its members or the examples; ``inside`` one over i already."""
         kind = KINDS[instruction.kind]
         reduced = kind.key[0] == "dot" and bool(kind.shape[-1])
         variadic = kind.op is not None and kind.op.arity is None
@@ -253,7 +292,7 @@ class Writer:
             if out is not None:
                 lines.append(f"{self.view(out, loops, number)} = {value};")
                 number += 1
-        return self.loops(loops.lengths, " ".join(lines), lanes)
+        return self.loops(() if inside else loops.lengths, " ".join(lines), lanes)
 
     def _reduction(self, loops: Nest, out: str, lines: str, value: str) -> str:
         """Members that are sums over the examples."""
@@ -483,7 +522,7 @@ class Writer:
         rolled = self.rolled
         before = self._phase("before", rolled.before)
         after = self._phase("after", rolled.after)
-        batch = self._phase("batch", rolled.batch) if rolled.lanes else ""
+        batch = self._phase("batch", streams(rolled.batch)) if rolled.lanes else ""
         copies = "".join(
             f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n" for begin, stop, space in self.leaves if space in self.copied
         )
@@ -493,8 +532,8 @@ class Writer:
         if rolled.lanes:
             text.append(self._batch_entry(batch))
             text.append(f"{ENTRY.format(name='after')} {{\n  real *const s = w + {start}; {unused}\n{after}}}\n")
-        prelude = _prelude(frozenset(self.needs))
         head = f"#define real {self.real}\n#define L {self.lanes}\n"
+        prelude = _prelude(frozenset(self.needs))
         return "\n".join([head, prelude, MACROS, *self.parts, *text])
 
     def _phase(self, name: str, instructions: list[Instruction]) -> str:
@@ -515,10 +554,7 @@ class Writer:
         lines = []
         for k, (space, base) in enumerate(rolled.spaces):
             if space.batched and space.kind == "real" and space.size:
-                lines.append(
-                    f"    for (int l = 0; l < L; l++) {{ const real *const x = in[{k}] + {space.size} * (first + l < last ? first + l : last);\n"
-                    f"      for (int i = 0; i < {space.size}; i++) v[({base - LANES} + i) * L + l] = x[i]; }}\n"
-                )
+                lines.append(f"    mg_pack(in[{k}], {space.size}, first, last, v + {base - LANES}L * L);\n")
         outs = rolled.outputs[rolled.outputs >= LANES]
         if len(outs):
             steps = strides(outs)
@@ -526,6 +562,8 @@ class Writer:
             lines_out = f"    for (int l = 0; l < count; l++) for (int i = 0; i < {len(outs)}; i++) out[{len(outs)} * (first + l) + i] = {source};\n"
         else:
             lines_out = ""
+        if lines:
+            self.needs.update(("vector", "pack"))
         return (
             f"{BATCH} {{\n  (void)out; (void)o; (void)t; (void)ix; (void)s;\n  const long last = examples - 1;\n"
             f"  for (long first = from; first < to; first += L) {{\n    const long count = to - first < L ? to - first : L; (void)count;\n"

@@ -416,7 +416,7 @@ class _Writer:
             text = self.product(a, b, own_a, own_b)
         if reduced and not own_b:
             text = f"n * ({text})"
-        if 1 not in c.shape and (reduced or not own_b):
+        if (reduced or not own_b) and (own_a or own_b or 1 not in c.shape):
             text = f"({text}).ravel()"
         if own_c and not own_b:
             text = f"({text})[:, None]"

@@ -101,6 +101,8 @@ class Sums:
     def emit(self, terms: Terms, reduced: bool = False) -> int:
         """The instruction of a sum of products; a sum of one term is that term."""
         plus, minus, single, negative = terms
+        if negative:
+            negative = [a for a in negative if self.tape.constants.get(a) != 0.0] or ([] if plus or minus or single else negative)
         if single:
             single = self._numbers(single, bool(plus or minus or negative))
             if not reduced and len(single) == 1 and not (plus or minus or negative):
@@ -146,28 +148,35 @@ class _Flattening:
         self.tape, self.new = tape, tape.like()
         self.sums = Sums(self.new)
         self.position = [-1] * len(tape)  # in the new tape; of what waits -1
-        self.products: dict[int, tuple[int, int]] = {}  # those that wait: both factors, or one and _PLUS or _MINUS for +-1
+        # those that wait: both factors, the first one's complement for minus their product; or one and _PLUS or _MINUS
+        self.products: dict[int, tuple[int, int]] = {}
         self.units: dict[int, int] = {}  # the constants 1 and -1 of the new tape
+        self.negations: dict[int, int] = {}  # those that one other instruction reads: what they negate
         self.largest: set[int] = set()  # maxima that wait
 
     def run(self) -> Tape:
         tape, position, products, units, largest = self.tape, self.position, self.products, self.units, self.largest
-        labels, constants = tape.labels, self.new.constants
+        constants, negations = self.new.constants, self.negations
         uses = _uses(tape)
         for i, (code, args) in enumerate(zip(tape.codes, tape.args, strict=True)):
             if code == MUL:
                 a, b = args
-                x, y = position[a], position[b]
-                if x < 0:
-                    x = self.written(a)
-                if y < 0:
-                    y = self.written(b)
-                products[i] = (x, y) if x not in units and y not in units else self.product(x, y)
+                if negations and (a in negations or b in negations):
+                    products[i] = self.negated_product(a, b)
+                else:
+                    x, y = position[a], position[b]
+                    if x < 0:
+                        x = self.written(a)
+                    if y < 0:
+                        y = self.written(b)
+                    products[i] = (x, y) if x not in units and y not in units else self.product(x, y)
             elif code in _SUMS:
                 if largest or code == DOT:
                     for a in args[:-1] if code == DOT else args:
                         if a in largest or code == DOT:
                             self.written(a)
+                if code == NEG and uses[i] == 1:
+                    negations[i] = args[0]
             elif code == SQUARE:
                 products[i] = self.product(self.written(args[0]), self.written(args[0]))
             elif code == DIV and (inverse := _exact_inverse(constants.get(self.written(args[1])))):
@@ -188,7 +197,8 @@ class _Flattening:
             elif code == DETACH and args[0] in largest:
                 inner, operands = self.maxima(args[0])
                 largest.difference_update(inner)
-                top = self.sums.instruction(tapes.largest(len(operands)), tuple([position[a] for a in operands]))
+                kind = tapes.largest(len(operands)) if len(operands) > 2 else MAXIMUM
+                top = self.sums.instruction(kind, tuple([position[a] for a in operands]))
                 self.place(i, self.sums.instruction(DETACH, (top,)))
                 continue
             elif args:
@@ -217,7 +227,7 @@ class _Flattening:
         if self.position[i] < 0:
             if i in self.largest:
                 self.write_maxima(i)
-            elif i in self.products and self.products[i][1] >= 0:
+            elif i in self.products and min(self.products[i]) >= 0:
                 self.place(i, self.sums.instruction(_PRODUCT, self.products.pop(i)))
             else:
                 self.place(i, self.sums.emit(self.gathered((i,))))
@@ -256,7 +266,9 @@ class _Flattening:
 
     def add(self, pair: tuple[int, int], negated: bool, terms: Terms) -> None:
         a, b = pair
-        if b >= 0:
+        if a < 0:
+            terms[not negated] += ~a, b
+        elif b >= 0:
             terms[negated] += pair
         else:
             terms[2 + (negated != (b == _MINUS))].append(a)
@@ -266,6 +278,14 @@ class _Flattening:
         if a in self.units:
             return b, self.units[a]
         return (a, self.units[b]) if b in self.units else (a, b)
+
+    def negated_product(self, a: int, b: int) -> tuple[int, int]:
+        """The factors of a product where one or both are negations, the first one's complement for minus their product."""
+        minus = (a in self.negations) != (b in self.negations)
+        x, y = self.product(self.written(self.negations.get(a, a)), self.written(self.negations.get(b, b)))
+        if not minus:
+            return x, y
+        return (~x, y) if y >= 0 else (x, _PLUS if y == _MINUS else _MINUS)
 
     def maxima(self, i: int) -> tuple[list[int], list[int]]:
         """The maxima that wait below one, and what they are the maxima of, left to right."""

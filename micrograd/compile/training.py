@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import sys
 import threading
@@ -117,7 +116,7 @@ class _Examples:
     def __init__(self, program: Program, data: Sequence[Any]) -> None:
         if not isinstance(data, (tuple, list)) or not data or not all(isinstance(x, tuple) for x in data):
             raise TypeError(
-                "fit() of a program without batch= takes a list of examples, each a tuple of arguments, as [(x1, y1), (x2, y2)]; "
+                "fit() of a program without batch= takes a list of examples, tuples of arguments: [(x1, y1), (x2, y2)]; "
                 "to train on the rows of arrays compile with batch=(0, 0), reduce='mean'"
             )
         self.program, self.data, self.count = program, data, len(data)
@@ -162,7 +161,7 @@ def _crc(x: Any, start: int = 0) -> int:
     """A checksum of numbers in nested containers."""
     if isinstance(x, np.ndarray) and x.dtype.kind != "O":
         start = zlib.crc32(repr((x.dtype.str, x.shape)).encode(), start)
-        return zlib.crc32(memoryview(np.ascontiguousarray(x)).cast("B") if x.size else b"", start)
+        return zlib.crc32(np.ascontiguousarray(x).data, start)
     if isinstance(x, (list, tuple, dict)):
         for part in x.items() if isinstance(x, dict) else x:
             start = _crc(part, start)
@@ -171,6 +170,15 @@ def _crc(x: Any, start: int = 0) -> int:
 
 
 # -------------------------------------------------------------------------------------------------------- training
+
+
+def shuffled(count: int, seed: int, epoch: int) -> Any:
+    """The order of the examples in an epoch.  It is made of raw random bits, which are the same in all versions of NumPy.
+
+    >>> shuffled(5, 0, 0)
+    array([3, 2, 1, 0, 4])
+    """
+    return np.argsort(np.random.PCG64([seed, epoch]).random_raw(count), kind="stable")
 
 
 class _Run:
@@ -196,9 +204,7 @@ class _Run:
 
     def train(self, epochs: int, stop: list[bool], bar: Any) -> None:
         while self.epoch < epochs and not self.stopped:
-            rows = list(range(self.source.count))
-            random.Random(f"epoch {self.seed} {self.epoch}").shuffle(rows)  # not NumPy's, which may differ between versions
-            order = np.array(rows)
+            order = shuffled(self.source.count, self.seed, self.epoch)
             while self.step < self.steps and not self.stopped:
                 self.share += self._one_step(order[self.step * self.batch_size :][: self.batch_size])
                 self.step += 1
@@ -237,17 +243,16 @@ class _Run:
         state = self.optimizer.state_dict()
         where = {name: getattr(self, name) for name in ("epoch", "step", "share", "losses")}
         arrays = {f"memory_{name}": np.array(state[name], dtype=np.float64) for name in self.optimizer.memories}
-        files.write(
-            path, {**self._about(), **where, "steps_done": state["steps"]}, {"parameters": self.parameters[:], **arrays}
-        )
+        about = {**self._about(), **where, "steps_done": state["steps"]}
+        files.write(path, about, {"parameters": self.parameters[:], **arrays})
 
     def _resume(self, path: Path) -> None:
         about, arrays = _read(path)
         for name, here in self._about().items():
             if about[name] != here:
                 raise ValueError(
-                    f"{path} is of another training: its {name} is {about[name]!r}, here it is {here!r}; continue with what it "
-                    "was saved with, or name another file"
+                    f"{path} is of another training: its {name} is {about[name]!r}, here it is {here!r}; continue with what "
+                    "it was saved with, or name another file"
                 )
         memories = {name: arrays[f"memory_{name}"].tolist() for name in self.optimizer.memories}
         self.optimizer.load_state_dict({"steps": about["steps_done"], **memories})

@@ -16,9 +16,11 @@ import pytest
 
 import micrograd
 from micrograd import MLP, Value, losses, optim
+from micrograd.compile.training import shuffled
 
 X = np.random.default_rng(0).normal(size=(23, 2))
 Y = np.sign(X[:, 0] * X[:, 1])
+ORDER = (3, 2, 1, 8, 6, 0, 7, 4, 5)
 
 
 def moons() -> tuple[MLP, Any]:
@@ -48,8 +50,7 @@ def test_it_goes_through_all_examples_in_batches_as_a_loop_by_hand_does() -> Non
     optimizer = optim.Adam(twin.parameters(), lr=0.05)
     expected = []
     for epoch in range(3):
-        order = list(range(23))
-        random.Random(f"epoch 7 {epoch}").shuffle(order)
+        order = shuffled(23, 7, epoch)
         total = 0.0
         for start in range(0, 23, 5):
             rows = order[start : start + 5]
@@ -63,6 +64,13 @@ def test_it_goes_through_all_examples_in_batches_as_a_loop_by_hand_does() -> Non
     np.testing.assert_allclose(
         [p.data for p in model.parameters()], [p.data for p in twin.parameters()], rtol=1e-7, atol=1e-9
     )
+
+
+def test_an_epoch_has_every_example_once_in_an_order_of_its_own() -> None:
+    orders = [tuple(shuffled(9, seed, epoch).tolist()) for seed in range(5) for epoch in range(5)]
+    assert all(sorted(order) == list(range(9)) for order in orders)
+    assert len(set(orders)) == 25
+    assert orders[0] == ORDER  # pinned: a checkpoint goes on under any version of NumPy
 
 
 def test_an_optimiser_of_the_program_and_one_of_the_model_come_to_the_same() -> None:
@@ -101,8 +109,7 @@ def test_examples_one_at_a_time_average_their_gradients() -> None:
     optimizer = optim.SGD(twins, lr=0.2)
     expected = []
     for epoch in range(2):
-        order = list(range(5))
-        random.Random(f"epoch 3 {epoch}").shuffle(order)
+        order = shuffled(5, 3, epoch).tolist()
         total = 0.0
         for start in range(0, 5, 2):
             rows = order[start : start + 2]
@@ -283,7 +290,7 @@ W = Value(1.0)
         ({"batch": 0, "reduce": "mean"}, {"data": (X[:0], Y[:0])}, ValueError, "at least one, got 0 in x, 0 in y"),
         ({"batch": (0, 0), "reduce": "mean"}, {"data": (X,)}, TypeError, "is for 2 arguments, but the call has 1"),
         ({"batch": 0, "reduce": "mean"}, {"data": (X, 1.0)}, ValueError, "y is batched: expected numbers"),
-        ({}, {}, TypeError, "without batch= takes a list of examples, each a tuple"),
+        ({}, {}, TypeError, "without batch= takes a list of examples, tuples of arguments"),
         ({}, {"data": []}, TypeError, "without batch= takes a list of examples"),
     ],
 )

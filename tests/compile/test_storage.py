@@ -159,7 +159,7 @@ def test_another_process_runs_it_without_the_function(tmp_path: Path) -> None:
     expected = program(X, Y)
     path = tmp_path / "model.npz"
     program.save(path)
-    code = f"import micrograd, numpy as np; p = micrograd.load_program({str(path)!r})\nprint(p(np.array({X.tolist()}), {Y.tolist()}))"
+    code = f"import micrograd; print(micrograd.load_program({str(path)!r})({X.tolist()}, {Y.tolist()}))"
     assert float(run_fresh(code)) == pytest.approx(expected, rel=1e-14)
     with np.load(path, allow_pickle=False) as saved:  # a plain file, which NumPy and JSON read
         assert json.loads(str(saved["about"]))["format"] == "micrograd program 1"

@@ -280,3 +280,45 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
     s += n;
   }
 }
+
+//@ pack: needs base vector
+// The numbers of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in beyond the
+// end.  Squares of one register a side are turned in registers: in each of three rounds halves, quarters and single lanes of
+// register pairs change places.  The next block is fetched meanwhile.
+#if defined(__AVX512F__) && !MG_FLOAT && !defined(__clang__)
+typedef int64_t mg_places __attribute__((vector_size(64)));
+MG_INLINE void mg_turn(mg_v *r) {
+  const mg_places low1 = {0, 8, 2, 10, 4, 12, 6, 14}, high1 = {1, 9, 3, 11, 5, 13, 7, 15};
+  const mg_places low2 = {0, 1, 8, 9, 4, 5, 12, 13}, high2 = {2, 3, 10, 11, 6, 7, 14, 15};
+  const mg_places low4 = {0, 1, 2, 3, 8, 9, 10, 11}, high4 = {4, 5, 6, 7, 12, 13, 14, 15};
+  mg_v s[8];
+  for (int i = 0; i < 8; i += 2) s[i] = __builtin_shuffle(r[i], r[i + 1], low1), s[i + 1] = __builtin_shuffle(r[i], r[i + 1], high1);
+  for (int i = 0; i < 8; i += 4)
+    for (int j = i; j < i + 2; j++) r[j] = __builtin_shuffle(s[j], s[j + 2], low2), r[j + 2] = __builtin_shuffle(s[j], s[j + 2], high2);
+  for (int j = 0; j < 4; j++) s[j] = __builtin_shuffle(r[j], r[j + 4], low4), s[j + 4] = __builtin_shuffle(r[j], r[j + 4], high4);
+  for (int i = 0; i < 8; i++) r[i] = s[i];
+}
+#define MG_SQUARE 8
+#else
+#define MG_SQUARE 0
+#endif
+MG_APART void mg_pack(const real *x, long size, long first, long last, real *v) {
+  long i = 0;
+#if MG_SQUARE
+  if (first + L - 1 <= last)
+    for (; i + 8 <= size; i += 8)
+      for (int l = 0; l < L; l += 8) {
+        mg_v r[8];
+        for (int k = 0; k < 8; k++) {
+          r[k] = MG_LOAD(x + (first + l + k) * size + i);
+          __builtin_prefetch(x + (first + L + l + k < last ? first + L + l + k : last) * size + i);
+        }
+        mg_turn(r);
+        for (int k = 0; k < 8; k++) MG_STORE(v + (i + k) * L + l, r[k]);
+      }
+#endif
+  for (int l = 0; l < L; l++) {
+    const real *const row = x + size * (first + l < last ? first + l : last);
+    for (long k = i; k < size; k++) v[k * L + l] = row[k];
+  }
+}

@@ -26,6 +26,10 @@ TEACHING = [
     "08_activations_vanishing",
     "09_train_moons",
     "10_softmax_cross_entropy",
+    "11_compile",
+    "12_microgpt",
+    "13_monte_carlo_greeks",
+    "14_fit_with_scipy",
 ]
 PROBLEMS = ["1_write_tanh", "2_exponent", "3_planted_bugs"]
 STATEMENTS = {*(f"S{i}" for i in range(1, 9)), *(f"V{i}" for i in range(1, 8))}
@@ -121,7 +125,7 @@ def test_its_links_lead_to_notebooks_that_exist(path: Path) -> None:
 @pytest.mark.notebooks
 @each_notebook
 def test_executed_anew_it_shows_the_same(path: Path, tmp_path: Path) -> None:
-    for name in ("nbclient", "ipykernel", "matplotlib", "sklearn"):
+    for name in ("nbclient", "ipykernel", "matplotlib", "sklearn", "scipy", "names"):
         oracle(name)
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # those of the Jupyter libraries in this process are not ours to fix

@@ -253,23 +253,47 @@ def rebuild(tree: Any, leaf: Callable[[Place, int], Any]) -> Any:
     return tree
 
 
-def fill(tree: Any, parts: dict[int, Any], batched: bool) -> Any:
-    """A gradient: numbers by part in the structure of an argument.  With ``batched`` they have a leading axis."""
-    if type(tree) is Place:
-        if tree.kind != "real":
-            return 0.0 if tree.shape == () else np.zeros(tree.shape)
-        numbers = parts[tree.part]
-        if tree.shape == () and not batched:
-            return numbers.item(tree.start)
-        part = numbers[..., tree.start : tree.start + math.prod(tree.shape)]
-        return part.reshape((len(part), *tree.shape) if batched else tree.shape)
+Build = Callable[[Any], Any]
+
+
+def builder(tree: Any, offsets: dict[int, int], batched: bool) -> Build:
+    """What puts a gradient, an array with a leading axis if ``batched``, into the structure of an argument.
+
+    ``offsets`` tells where the numbers of each part begin.
+    """
+    if isinstance(tree, Place):
+        return _place_builder(tree, offsets, batched)
     if isinstance(tree, ModuleTree):
-        return trees.unflatten(tree.structure, [parts[place.part].item(place.start) for place in tree.places])
-    if isinstance(tree, dict):
-        return trees._like_dict(tree, [fill(v, parts, batched) for v in tree.values()])
+        at = [offsets[place.part] + place.start for place in tree.places]
+        return lambda numbers: trees.unflatten(tree.structure, [numbers.item(i) for i in at])
+    if isinstance(tree, (list, tuple)) and tree and all(isinstance(v, Place) and v.shape == () and v.kind == "real" for v in tree):
+        start = offsets[tree[0].part] + tree[0].start
+        if not batched and [offsets[v.part] + v.start for v in tree] == list(range(start, start + len(tree))):
+            like = type(tree)._make if hasattr(tree, "_make") else type(tree)
+            return lambda numbers: like(numbers[start : start + len(tree)].tolist())
     if isinstance(tree, (list, tuple)):
-        filled = [fill(v, parts, batched) for v in tree]
-        return type(tree)._make(filled) if hasattr(tree, "_make") else type(tree)(filled)
+        builds = [builder(v, offsets, batched) for v in tree]
+        if type(tree) is list:
+            return lambda numbers: [build(numbers) for build in builds]
+        make = tree._make if hasattr(tree, "_make") else type(tree)
+        return lambda numbers: make([build(numbers) for build in builds])
+    if isinstance(tree, dict):
+        builds = [builder(v, offsets, batched) for v in tree.values()]
+        return lambda numbers: trees._like_dict(tree, [build(numbers) for build in builds])
     if isinstance(tree, np.ndarray):
-        return trees._like_array(tree, [fill(v, parts, batched) for v in tree.ravel().tolist()])
-    return tree
+        builds = [builder(v, offsets, batched) for v in tree.ravel().tolist()]
+        return lambda numbers: trees._like_array(tree, [build(numbers) for build in builds])
+    return lambda numbers: tree
+
+
+def _place_builder(place: Place, offsets: dict[int, int], batched: bool) -> Build:
+    shape = place.shape
+    if place.kind != "real":
+        return lambda numbers: np.zeros(shape) if shape else 0.0
+    start = offsets[place.part] + place.start
+    end = start + math.prod(shape)
+    if batched:
+        return lambda numbers: numbers[:, start:end].reshape(len(numbers), *shape)
+    if not shape:
+        return lambda numbers: numbers.item(start)
+    return lambda numbers: numbers[start:end].reshape(shape)

@@ -12,7 +12,7 @@ import functools
 import importlib.resources
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from micrograd.compile import toolchain
 from micrograd.compile.emit import Code, Dialect, Term, write
-from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take
+from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take, shifted
 from micrograd.compile.streams import Stream, streams
 from micrograd.compile.tape import KINDS
 from micrograd.compile.views import Nest, nest, strides
@@ -447,28 +447,41 @@ class Writer:
         simd = "" if rows.largest else "MG_SUM\n"
         return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
 
-    def index(self, addresses: Any) -> tuple[str, Any, bool]:
-        """Where integers come from: their array, their places in it, and whether each example has its own."""
-        for k, (space, base) in enumerate(self.rolled.spaces):
-            if space.kind == "index" and base <= addresses.flat[0] < base + space.size:
-                example = f"{space.size} * MG_EXAMPLE + " if space.batched else ""
-                return f"ix[{k}][{example}%s]", addresses - base, space.batched
-        raise AssertionError("an index from nowhere")
+    def index(self, addresses: Any, number: int, k: str = "") -> tuple[Any, Callable[[_Walk], str], bool]:
+        """Where integers come from: their places, as the view of this number of a walk; in it their text; and whether each
+        example has its own."""
+        places = np.asarray(addresses).copy()
+        of, step = np.zeros_like(places), np.zeros_like(places)
+        for i, (space, base) in enumerate(self.rolled.spaces):
+            if space.kind == "index":
+                inside = (base <= addresses) & (addresses < base + space.size)
+                places[inside], of[inside], step[inside] = addresses[inside] - base, i, space.size * space.batched
+        batched = bool(step.any())
+        if (of == of.flat[0]).all():
+            example = f"{step.flat[0]} * MG_EXAMPLE + " if batched else ""
+            moving = shifted(places, addresses.shift, addresses.turns) if _turn(addresses) else places
+            return moving, lambda walk: f"ix[{of.flat[0]}][{example}{walk.place(number, k)}]", batched
+
+        def text(walk: _Walk) -> str:  # from several arguments
+            at = f"{places.size // len(places)} * ({walk.member()}){f' + {k}' if k else ''}"
+            example = f"(long)t[{self.tabled(step)} + {at}] * MG_EXAMPLE + " if batched else ""
+            place = " + ".join([f"t[{self.tabled(places)} + {at}]", *_turn(addresses)])
+            return f"ix[t[{self.tabled(of)} + {at}]][{example}{place}]"
+
+        return places, text, batched
 
     def take(self, take: Take) -> str:
         count = take.table.shape[1]
         lanes = bool(take.out.flat[0] >= LANES)
-        array, places, _ = self.index(take.index)
+        places, index_text, _ = self.index(take.index, 2)
         walk = _Walk(self, [take.out, take.table, places])
-        index = array % walk.place(2)
+        index = index_text(walk)
         body = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0; {walk.text(0)} = {walk.text(1, 'pick')};"
         return walk.loops(f"for (int l = 0; l < L; l++) {{ {body} }}" if lanes else body)
 
     def scatter(self, scatter: Scatter) -> str:
         """Terms that go where their index says: to the entries of a table that was picked from."""
         lanes_out = bool(scatter.out.flat[0] >= LANES)
-        array, places, batched = self.index(scatter.indexes)
-        lanes = bool(scatter.values.flat[0] >= LANES) or batched
         zeros = _Walk(self, [scatter.out])
         zero = "" if scatter.reduced else zeros.loops(self._each_lane(f"{zeros.text(0)} = 0;", lanes_out)) + "\n"
         tables = self._tables(scatter)
@@ -476,8 +489,10 @@ class Writer:
         first = [int(row[row >= 0][0]) for row in tables]
         slots = np.where(tables >= 0, scatter.out[np.maximum(tables, 0)], -1)
         complete = bool((slots >= 0).all())
-        walk = _Walk(self, [scatter.values[first], places[first], *([slots] if complete else [])])
-        index, value = array % walk.place(1, "k"), walk.text(0, "k")
+        places, index_text, batched = self.index(scatter.indexes[first], 1, "k")
+        lanes = bool(scatter.values.flat[0] >= LANES) or batched
+        walk = _Walk(self, [scatter.values[first], places, *([slots] if complete else [])])
+        index, value = index_text(walk), walk.text(0, "k")
         if complete:
             place = walk.text(2, "pick")
         else:

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from micrograd import trees
-from micrograd.compile.arguments import Argument, describe, detailed, fill
+from micrograd.compile.arguments import Argument, builder, describe, detailed
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.parameters import Parameters
 from micrograd.compile.recording import Recording, Request, Routine, Stats
 from micrograd.compile.surroundings import Surroundings
 from micrograd.compile.toolchain import NoCompiler
 from micrograd.compile.vector import Rolled
+from micrograd.engine import Value
 
 BACKENDS = ("auto", "numpy", "native")
 DTYPES = {"float64": np.float64, "float32": np.float32}
@@ -162,10 +163,12 @@ class Program:
             raise TypeError(
                 f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one number: use jacobian"
             )
-        request: Request = (what,)
-        if wrt is not None:
-            request = what, tuple(space for p in wrt for space in recording.real_spaces(p)) if wrt else (0,)
-        routine = recording.routine(request, self._kernel, self.stats)
+        routine = recording.asked.get((what, wrt))
+        if routine is None:
+            request: Request = (what,)
+            if wrt is not None:
+                request = what, tuple(space for p in wrt for space in recording.real_spaces(p)) if wrt else (0,)
+            routine = recording.asked[what, wrt] = recording.routine(request, self._kernel, self.stats)
         self._last, self._last_recording = routine, recording
         shared, lanes = routine.kernel.run(recording.inputs(arguments, examples, vectors), examples)
         return recording, _numbers(routine, shared, lanes), examples
@@ -182,7 +185,9 @@ class Program:
         recording = next((r for r in known if not r.trace.frozen or r.fits(arguments)), None)
         if recording is None:
             arguments = [detailed(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
-            made = self.stats.stage("trace", lambda: _Traced(Recording(self.fn, arguments, axes, self.reduce)))
+            self._parameters._capture(Surroundings(self.fn).values)
+            values = self._parameters.values
+            made = self.stats.stage("trace", lambda: _Traced(Recording(self.fn, arguments, axes, self.reduce, values)))
             recording = made.recording
             self.stats.recordings += 1
             self._recordings.setdefault(key, []).append(recording)
@@ -250,17 +255,18 @@ class Program:
         """Gradients by several arguments, each in its structure, from the numbers that begin at ``start``."""
         gradients = []
         for p in positions:
-            parts = {}
-            for part, space in enumerate(recording.spaces[p]):
-                if recording.tape.spaces[space].kind == "real":
-                    end = start + recording.tape.spaces[space].size
-                    if recording.batched[p]:
-                        rows = [_over(number, examples) for number in numbers[start:end]]
-                        parts[part] = np.stack(rows, axis=-1) if rows else np.zeros((examples, 0), self.dtype)
-                    else:
-                        parts[part] = _array(numbers, start, end)
-                    start = end
-            gradients.append(fill(recording.trees[p], parts, recording.batched[p]))
+            sizes = [recording.tape.spaces[space].size for space in recording.real_spaces(p)]
+            end = start + sum(sizes)
+            if recording.batched[p]:
+                rows = [_over(number, examples) for number in numbers[start:end]]
+                part = np.stack(rows, axis=-1) if rows else np.zeros((examples, 0), self.dtype)
+            else:
+                part = _array(numbers, start, end)
+            build = recording.builders.get(p)
+            if build is None:
+                build = recording.builders[p] = builder(recording.trees[p], recording.offsets(p), recording.batched[p])
+            gradients.append(build(part))
+            start = end
         return tuple(gradients)
 
     # ------------------------------------------------------------------------------------------------------- showing
@@ -288,12 +294,19 @@ class Program:
         """The vector program of what was asked last as equations, forward then backward."""
         if self._last is None or self._last_recording is None:
             return repr(self)
-        from micrograd.compile.equations import equations, parameter_names
+        from micrograd.compile.equations import equations
 
         rolled, recording = self._last.rolled, self._last_recording
-        captured = parameter_names(self.fn, recording.captured)
+        captured = self._shown_names(recording.captured)
         names = {rolled.spaces[0][1] + i: name for i, name in enumerate(captured)}
         return equations(rolled, names)
+
+    def _shown_names(self, captured: Sequence[Value]) -> list[str]:
+        """What the equations call captured Values; a program that was loaded has their names from its file."""
+        from micrograd.compile.equations import parameter_names
+
+        saved = getattr(self.fn, "parameter_names", None)
+        return parameter_names(self.fn, captured) if saved is None else [saved[id(v)] for v in captured]
 
     def __repr__(self) -> str:
         count = self.stats.recordings

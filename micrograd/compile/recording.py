@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,11 @@ from micrograd.compile.arguments import Argument, Place, rebuild
 from micrograd.compile.parameters import Reader
 from micrograd.compile.roll import roll
 from micrograd.compile.simplify import Sums, simplify
+from micrograd.compile import tape as tapes
 from micrograd.compile.tape import Space, Tape
 from micrograd.compile.trace import Index, Trace
 from micrograd.compile.vector import LANES, Rolled
+from micrograd.engine import Value
 
 Request = tuple[Any, ...]  # ("value",), ("grad", spaces), ("jacobian", spaces) or ("hvp", spaces)
 
@@ -64,11 +66,16 @@ class Recording:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], arguments: list[Argument], batched: list[bool], reduce: str | None
+        self,
+        fn: Callable[..., Any],
+        arguments: list[Argument],
+        batched: list[bool],
+        reduce: str | None,
+        parameters: Sequence[Value] = (),
     ) -> None:
         self.batched, self.reduce = batched, reduce
         self.trees = [argument.tree for argument in arguments]
-        trace = self.trace = Trace()
+        trace = self.trace = Trace(parameters)
         self.spaces: list[list[int]] = []
         places = []
         for argument, own in zip(arguments, batched, strict=True):
@@ -90,6 +97,10 @@ class Recording:
         self.captured = trace.captured
         self.reader = Reader(self.captured)
         self.routines: dict[Request, Routine] = {}
+        self.builders: dict[int, Callable[[Any], Any]] = {}  # by argument: what puts a gradient into its structure
+        self.asked: dict[Any, Routine] = {}  # the same by what was asked for and by which arguments
+        self._bounds: dict[tuple[int, int], tuple[Any, Any]] | None = None
+        self._weights: dict[int, Any] = {}
 
     def _symbols(self, argument: Argument, spaces: list[int], batched: bool) -> Any:
         """An argument with symbols in the places of its numbers."""
@@ -112,6 +123,15 @@ class Recording:
         """The spaces of an argument's real numbers."""
         return [space for space in self.spaces[argument] if self.tape.spaces[space].kind == "real"]
 
+    def offsets(self, argument: int) -> dict[int, int]:
+        """By part of an argument, where its numbers begin among the argument's real ones."""
+        found, at = {}, 0
+        for part, space in enumerate(self.spaces[argument]):
+            if self.tape.spaces[space].kind == "real":
+                found[part] = at
+                at += self.tape.spaces[space].size
+        return found
+
     def fits(self, arguments: list[Argument]) -> bool:
         """Whether the integers that became part of the program are the same."""
         for (space, position), value in self.trace.frozen.items():
@@ -122,13 +142,28 @@ class Recording:
 
     def check(self, arguments: list[Argument]) -> None:
         """IndexError for an integer outside the table that it picks from."""
-        for (space, position), size in self.trace.bounds.items():
-            argument, part = self.where[space]
-            numbers = arguments[argument].parts[part]
-            picked = numbers.reshape(len(numbers) if self.batched[argument] else 1, -1)[:, position]
-            if picked.size and not (-size <= picked.min() and picked.max() < size):
-                worst = picked.min() if picked.min() < -size else picked.max()
-                raise IndexError(f"take(): index {int(worst)} is outside a table of {size}")
+        for (argument, part), (positions, sizes) in self._tables().items():
+            picked = arguments[argument].parts[part]
+            picked = picked.reshape(len(picked) if self.batched[argument] else 1, -1)[:, positions]
+            if not ((picked < sizes) & (picked >= -sizes)).all():
+                row, column = np.argwhere((picked >= sizes) | (picked < -sizes))[0]
+                raise IndexError(f"take(): index {int(picked[row, column])} is outside a table of {int(sizes[column])}")
+
+    def _tables(self) -> dict[tuple[int, int], tuple[Any, Any]]:
+        """By argument and part: the positions of the integers that pick, and the sizes of the tables that they pick from."""
+        if self._bounds is None:
+            found: dict[tuple[int, int], dict[int, int]] = {}
+            for (space, position), size in self.trace.bounds.items():
+                found.setdefault(self.where[space], {})[position] = size
+            self._bounds = {
+                where: (slice(None) if list(sizes) == list(range(len(sizes))) else list(sizes), np.array(list(sizes.values())))
+                for where, sizes in found.items()
+            }
+            for where, (positions, sizes) in self._bounds.items():
+                argument, part = where
+                if isinstance(positions, slice) and len(sizes) != self.tape.spaces[self.spaces[argument][part]].size:
+                    self._bounds[where] = list(range(len(sizes))), sizes
+        return self._bounds
 
     # ------------------------------------------------------------------------------------------------------ routines
 
@@ -181,8 +216,9 @@ class Recording:
         if self.reduce is not None:
             seed = tape.leaf(self.weight, 0 if tape.batched()[result] else 1)
         found = iter(adjoint(tape, {result: seed}, [leaf for leaf in leaves if leaf is not None], expanded))
-        zero = tape.constant(0.0)
-        return [zero if leaf is None else next(found) for leaf in leaves]
+        zero, alone = tape.constant(0.0), tapes.dot(0, 0, 1, 0)
+        # a zero of its own for each number that is not used, so that the gradient lies side by side
+        return [tape.add(alone, (zero,)) if leaf is None else next(found) for leaf in leaves]
 
     def _products_with_hessian(self, tape: Tape, spaces: tuple[int, ...]) -> Tape:
         """The gradient's product with a vector, differentiated once more: reverse over reverse."""
@@ -210,8 +246,10 @@ class Recording:
         inputs = [self.reader.numbers()]
         for argument in arguments:
             inputs += argument.parts
-        weight = 1.0 / examples if self.reduce == "mean" else 1.0
-        inputs.append(np.array([weight, weight * examples]))
+        if examples not in self._weights:
+            weight = 1.0 / examples if self.reduce == "mean" else 1.0
+            self._weights = {examples: np.array([weight, weight * examples])}
+        inputs.append(self._weights[examples])
         return inputs + (_NO_VECTORS * len(self.vectors) if vectors is None else vectors)
 
 

@@ -63,6 +63,7 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
         "dtype": program.dtype.name,
         **{name: getattr(program, name) for name in SETTINGS},
         "labels": [v.label for v in captured],
+        "shown": program._shown_names(captured),
         "kinds": ["constant" if v.parents else v.kind for v in captured],
         "recordings": [_described(recording, captured) for recording in recordings],
     }
@@ -177,22 +178,22 @@ def load_program(path: str | os.PathLike[str]) -> Program:
     """
     try:
         about, arrays = files.read(Path(path), FORMAT)
-        function = _Replayed(about, arrays)
+        saved = _File(about, arrays)
         batch, *settings = (about[name] for name in ("batch", "reduce", "backend", "dtype", "threads"))
-        program = Program(function, tuple(batch) if isinstance(batch, list) else batch, *settings)
+        program = Program(saved.function(), tuple(batch) if isinstance(batch, list) else batch, *settings)
     except FileNotFoundError:
         raise
     except files._FAULTS as error:
         raise ValueError(f"{os.fspath(path)} is not a program that micrograd saved, or it is damaged: {error}") from None
-    program._parameters._capture(function.captured)
+    program._parameters._capture(saved.captured)
     return program
 
 
-class _Replayed:
-    """What stands in the place of a saved program's function: it does again what the function did."""
+class _File:
+    """The parameters and the recordings of a file."""
 
     def __init__(self, about: dict[str, Any], arrays: dict[str, Any]) -> None:
-        self.__name__ = self.__qualname__ = str(about["name"])
+        self.name, self.argument_names = str(about["name"]), [str(name) for name in about["names"]]
         numbers = _array(arrays, "parameters", np.float64)
         _need(len(numbers) == len(about["labels"]) == len(about["kinds"]), "parameters")
         leaves = {"input": engine.INPUT, "parameter": engine.PARAMETER, "constant": engine.CONSTANT}
@@ -201,18 +202,30 @@ class _Replayed:
             v = engine._node(leaves[kind], number, engine.NO_PARENTS, ())
             v.label = str(label)
             self.captured.append(v)
+        self.shown = {id(v): str(name) for name, v in zip(about["shown"], self.captured, strict=True)}
         self.saved: dict[str, list[_Saved]] = {}
         for i, description in enumerate(about["recordings"]):
             columns = {name[len(f"{i}.") :]: array for name, array in arrays.items() if name.startswith(f"{i}.")}
             saved = _Saved.verified(description, columns, self.captured)
             self.saved.setdefault(json.dumps(description["arguments"]), []).append(saved)
         _need(self.saved, "recordings")
-        names = about["names"]
-        if all(isinstance(name, str) and name.isidentifier() for name in names):
-            kind = inspect.Parameter.POSITIONAL_ONLY
-            self.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
 
-    def __call__(self, *args: Any) -> Any:
+    def function(self) -> Callable[..., Any]:
+        """What stands in the place of the saved program's function: it does again what the function did."""
+
+        def replayed(*args: Any) -> Any:
+            return self.replay(args)
+
+        replayed.__name__ = replayed.__qualname__ = self.name
+        replayed.parameter_names = self.shown  # type: ignore[attr-defined]
+        if all(name.isidentifier() for name in self.argument_names):
+            kind = inspect.Parameter.POSITIONAL_ONLY
+            signature = inspect.Signature([inspect.Parameter(name, kind) for name in self.argument_names])
+            replayed.__signature__ = signature  # type: ignore[attr-defined]
+        return replayed
+
+    def replay(self, args: tuple[Any, ...]) -> Any:
+        """Do to some arguments what was done in the recording that fits them."""
         places: list[tuple[list[Any], list[Any]]] = [([], []) for _ in args]
         try:
             signature = json.dumps([_signature(x, *place) for x, place in zip(args, places, strict=True)])
@@ -222,7 +235,7 @@ class _Replayed:
             if all(places[(space - 1) // 2][1][position].value == value for space, position, value in saved.frozen):
                 return saved.replay(places)
         raise ValueError(
-            f"{self.__name__} was loaded from a file, which has no recording for arguments of this structure or for these "
+            f"{self.name} was loaded from a file, which has no recording for arguments of this structure or for these "
             "integers and settings: call the program with such arguments before it is saved"
         )
 

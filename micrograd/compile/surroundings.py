@@ -8,7 +8,7 @@ what they hold, Values by identity (their numbers are read anew anyhow), arrays 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,29 @@ _EMPTY = object()
 
 
 class Surroundings:
-    """All that a function could reach when this was made."""
+    """All that a function could reach when this was made; ``values`` are the parameters among it, in their order there."""
 
     def __init__(self, fn: Any) -> None:
         self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
         self._arrays: list[tuple[Any, Any]] = []
+        self.values: list[Value] = []
         self._met: set[int] = set()
         self._stack = [fn]
         while self._stack:
             x = self._stack.pop()
-            if not isinstance(x, _STILL) and id(x) not in self._met:
+            if id(x) in self._met:
+                continue
+            if isinstance(x, Value):
+                self._met.add(id(x))
+                if not x.parents and x.kind != "constant":
+                    self.values.append(x)
+            elif not isinstance(x, _STILL):
                 self._met.add(id(x))
                 self._enter(x)
+
+    def _push(self, parts: Iterable[Any]) -> None:
+        """Enter some parts next, the first one first."""
+        self._stack += reversed(list(parts))
 
     def changed(self) -> bool:
         """Whether any place holds something else now."""
@@ -54,32 +65,30 @@ class Surroundings:
         if isinstance(x, types.FunctionType):
             self._enter_function(x)
         elif isinstance(x, types.MethodType):
-            self._stack += (x.__func__, x.__self__)
+            self._push((x.__func__, x.__self__))
         elif isinstance(x, np.ndarray):
             if x.dtype.kind == "O":
-                self._stack += self._probe(_listed, x)
+                self._push(self._probe(_listed, x))
             else:
                 self._arrays.append((x, x.copy()))
         elif isinstance(x, (list, tuple, set, frozenset)):
-            self._stack += self._probe(list, x) if isinstance(x, (list, set)) else x
+            self._push(self._probe(list, x) if isinstance(x, (list, set)) else x)
         elif isinstance(x, dict):
-            self._stack += self._probe(dict, x).values()
+            self._push(self._probe(dict, x).values())
         elif hasattr(x, "func") and hasattr(x, "args"):  # functools.partial
-            self._stack += (x.func, x.args, getattr(x, "keywords", None))
+            self._push((x.func, x.args, getattr(x, "keywords", None)))
         elif hasattr(x, "__dict__"):
-            self._stack += self._probe(_attributes, x).values()
-            self._stack.append(getattr(type(x), "__call__", None))
+            self._push((*self._probe(_attributes, x).values(), getattr(type(x), "__call__", None)))
 
     def _enter_function(self, fn: types.FunctionType) -> None:
         """A function's code, its defaults, its closure, and the globals that it names."""
         if (fn.__module__ or "").partition(".")[0] == "micrograd":
             return
         self._probe(_code, fn)
-        self._stack += (self._probe(_defaults, fn), self._probe(_keyword_defaults, fn))
-        self._stack += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
-        for name in _names(fn.__code__):
-            if name in fn.__globals__:
-                self._stack.append(self._probe(_Global(name), fn.__globals__))
+        parts = [self._probe(_defaults, fn), self._probe(_keyword_defaults, fn)]
+        parts += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
+        parts += [self._probe(_Global(name), fn.__globals__) for name in _names(fn.__code__) if name in fn.__globals__]
+        self._push(parts)
 
 
 class _Global:

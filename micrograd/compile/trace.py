@@ -47,12 +47,16 @@ _NUMBER = (
 
 
 class Trace:
-    """The recording of one run: its tape, the Values it captured, and the integers that became part of it."""
+    """The recording of one run: its tape, the Values it captured, and the integers that became part of it.
 
-    def __init__(self) -> None:
+    ``parameters`` are Values that have a place among the captured ones whether they are used or not.
+    """
+
+    def __init__(self, parameters: Sequence[Value] = ()) -> None:
         self.tape = Tape()
-        self.captured: list[Value] = []
-        self.captured_space = self.tape.space(tapes.Space("parameters"))
+        self.captured = list(parameters)
+        self._places = {id(v): i for i, v in enumerate(self.captured)}
+        self.captured_space = self.tape.space(tapes.Space("parameters", size=len(self.captured)))
         self.frozen: dict[tuple[int, int], int] = {}  # (space, position) of an Index -> the number it had
         self.bounds: dict[tuple[int, int], int] = {}  # (space, position) of an Index -> the size of the smallest table
         self._nodes: dict[int, int] = {}  # id of a captured Value -> its instruction
@@ -86,8 +90,10 @@ class Trace:
             if id(value) in self._nodes:
                 continue
             if not value.parents:
-                self._nodes[id(value)] = self.tape.leaf(self.captured_space, len(self.captured))
-                self.captured.append(value)
+                place = self._places.setdefault(id(value), len(self.captured))
+                if place == len(self.captured):
+                    self.captured.append(value)
+                self._nodes[id(value)] = self.tape.leaf(self.captured_space, place)
                 continue
             if not isinstance(value.operation, Op) or type(value.operation) is not Op:
                 raise TraceError(f"a captured Value was built by hand as {value._op!r}: its operation is not in the table")

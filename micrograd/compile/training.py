@@ -205,12 +205,14 @@ class _Run:
     def train(self, epochs: int, stop: list[bool], bar: Any) -> None:
         while self.epoch < epochs and not self.stopped:
             order = shuffled(self.source.count, self.seed, self.epoch)
-            while self.step < self.steps and not self.stopped:
-                self.share += self._one_step(order[self.step * self.batch_size :][: self.batch_size])
-                self.step += 1
-                if bar is not None and bar.update():
-                    bar.set_postfix_str(f"loss {self.share * self.steps / self.step:.4g}", refresh=False)
-                self.stopped = bool(stop)
+            with _Watched(self.source.program) as watched:
+                while self.step < self.steps and not self.stopped:
+                    self.share += self._one_step(order[self.step * self.batch_size :][: self.batch_size])
+                    self.step += 1
+                    watched.rest()
+                    if bar is not None and bar.update():
+                        bar.set_postfix_str(f"loss {self.share * self.steps / self.step:.4g}", refresh=False)
+                    self.stopped = bool(stop)
             if self.step == self.steps:
                 self.losses.append(self.share)
                 self.epoch, self.step, self.share = self.epoch + 1, 0, 0.0
@@ -270,6 +272,30 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is no checkpoint of fit(), or it is damaged ({error}): delete it to start anew") from None
     return about, arrays
+
+
+class _Watched:
+    """A program that looks for changes of what its function reads at the first step of an epoch only.
+
+    Between the steps runs no code of the user's but the learning rate, and the look takes as long as a small step.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.around = program, program._around
+
+    def changed(self) -> bool:
+        return False
+
+    def rest(self) -> None:
+        if self.program._around is not self:
+            self.around, self.program._around = self.program._around, self
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.program._around is self:
+            self.program._around = self.around
 
 
 @contextlib.contextmanager

@@ -123,6 +123,21 @@ def test_examples_one_at_a_time_average_their_gradients() -> None:
     np.testing.assert_allclose([v.data for v in table], [v.data for v in twins], rtol=1e-12)
 
 
+def test_what_the_function_reads_is_looked_at_in_each_epoch_and_after() -> None:
+    model, settings = MLP(2, [1], seed=1), {"scale": 1.0}
+    program = micrograd.compile(lambda x: settings["scale"] * model(x) ** 2, batch=0, reduce="sum")
+
+    def rate(step: int) -> float:
+        settings["scale"] = 1.0 + step // 4
+        return 0.0
+
+    found = micrograd.fit(program, (X[:8],), optim.SGD(model.parameters(), lr=rate), 3, 2, progress=False)
+    expected = sum(model(x).data ** 2 for x in X[:8].tolist())
+    np.testing.assert_allclose(found, [expected, expected, 2 * expected], rtol=1e-12)
+    settings["scale"] = 10.0
+    np.testing.assert_allclose(program(X[:8]), 10.0 * expected, rtol=1e-12)
+
+
 # -------------------------------------------------------------------------------------------------------- stopping
 
 

@@ -64,6 +64,7 @@ def test_a_loaded_model_gives_the_same_bits_and_trains_on(backend: str, tmp_path
     if backend == "native":
         assert loaded.c_source == program.c_source
     assert loaded.source == program.source
+    assert str(loaded) == str(program)
 
 
 def rich(p: dict[str, Any], rows: Any, i: int, mode: str, flag: bool) -> Any:
@@ -299,6 +300,7 @@ FORGERIES = {
     "no recordings": describe_as("recordings", []),
     "another backend": describe_as("backend", "cuda"),
     "another precision": describe_as("dtype", "object"),
+    "parameters without names": describe_as("shown", ["w"]),
     "no settings": lambda about, _: about.pop("batch"),
 }
 
@@ -313,3 +315,29 @@ def test_a_forged_file_with_right_checksums_is_refused(name: str, tmp_path: Path
     np.savez(path, about=np.array(json.dumps(about)), **arrays)
     with pytest.raises(ValueError, match="is not a program that micrograd saved, or it is damaged"):
         micrograd.load_program(path)
+
+
+def test_random_changes_with_right_checksums_are_refused_or_make_another_program_that_runs(tmp_path: Path) -> None:
+    program = micrograd.compile(rich, backend="numpy")
+    program(*RICH)
+    program.save(tmp_path / "p.npz")
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as saved:
+        whole = {key: saved[key].copy() for key in saved.files}
+    pick = random.Random(0)
+    refused = ran = 0
+    for _ in range(60):
+        arrays = {key: array.copy() for key, array in whole.items()}
+        numbers = arrays[pick.choice(["0.codes", "0.counts", "0.args", "0.leaves", "0.outputs", "0.constants"])].reshape(-1)
+        at = pick.randrange(len(numbers))
+        numbers[at] = pick.choice([0, 1, 2, 7, -1, numbers[at] + 1, numbers[at] - 1, 100, 2**40])
+        np.savez(tmp_path / "q.npz", **arrays)
+        try:
+            loaded = micrograd.load_program(tmp_path / "q.npz")
+        except ValueError as error:
+            assert "is not a program that micrograd saved, or it is damaged" in str(error)  # noqa: PT017
+            refused += 1
+        else:
+            loaded(*RICH)
+            ran += 1
+    assert refused > 20
+    assert ran > 5

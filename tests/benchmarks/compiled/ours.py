@@ -27,7 +27,7 @@ def values(tree: Any) -> Any:
 
 def trained(program: Any, tree: Any) -> list[float]:
     """The program's numbers in the order of the tree's Values: its own order is that of their first use."""
-    numbers = dict(zip(map(id, program.parameters.values), np.array(program.parameters).tolist(), strict=True))
+    numbers = dict(zip(map(id, program.parameters.values), program.parameters.data.tolist(), strict=True))
     return [numbers[id(v)] for v in trees.flatten(tree, "numbers")[0]]
 
 

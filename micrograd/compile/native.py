@@ -130,13 +130,13 @@ class Writer:
         base, start = self._base(addresses)
         return f"{base}[{' + '.join([str(first - start), *terms])}]"
 
-    def _base(self, addresses: Any) -> tuple[str, int]:
+    def _base(self, addresses: Any, looked_up: bool = False) -> tuple[str, int]:
         """The array that some shared numbers lie in, and the address where it begins."""
         first = addresses.flat[0]
         if getattr(addresses, "shift", 0):
             addresses = np.concatenate([np.asarray(addresses).ravel(), np.asarray(addresses).ravel() + addresses.shift * (addresses.turns - 1)])
         start, end = self.rolled.sums
-        if start <= first < end:
+        if start <= first < end and (not looked_up or ((start <= addresses) & (addresses < end)).all()):
             return "s", start
         begin, stop = self.rolled.results
         if begin <= first < stop and self.results_apart and ((begin <= addresses) & (addresses < stop)).all():
@@ -168,15 +168,11 @@ class Writer:
         """A number of a view without constant steps: its place stands in a table."""
         flat = np.asarray(addresses).ravel()
         lanes = flat[0] >= LANES
-        start, end = self.rolled.sums
+        name, begin = "v", LANES
         if not lanes:
-            self._copy(flat)
-            if _turn(addresses):
-                self._copy(flat + addresses.shift * (addresses.turns - 1))
-        name = "v" if lanes else "w"
-        if not lanes and start <= flat.min() and flat.max() < end:
-            name, flat = "s", flat - start
-        at = self.tabled(flat - LANES if lanes else flat)
+            moved = flat + addresses.shift * (addresses.turns - 1) if _turn(addresses) else flat
+            name, begin = self._base(np.concatenate([flat, moved]), looked_up=True)
+        at = self.tabled(flat - begin)
         place = " + ".join([f"t[{at} + {index}]", *_turn(addresses)])
         return f"v[(long)({place}) * L + l]" if lanes else f"{name}[{place}]"
 
@@ -425,7 +421,7 @@ class Writer:
         """Dots, sums or largest numbers of a length, member by member."""
         length, c = rows.a.shape[1], rows.c
         walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])])
-        lanes = bool(rows.a.flat[0] >= LANES or (rows.b is not None and rows.b.flat[0] >= LANES))
+        lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
         out, x = walk.text(0), walk.text(1, "k")
         product = x if rows.b is None else f"{x} * {walk.text(2, 'k')}"
         sign = "-" if rows.sign < 0 else ""

@@ -153,7 +153,7 @@ class Reader:
 
 
 class Parameters:
-    """The leaves that a program captured, in the order of their first use, and their numbers and gradients as flat arrays.
+    """The leaves that a program captured, and their numbers and gradients as flat arrays in the order of iteration.
 
     >>> import micrograd
     >>> w, b = micrograd.Value(2.0, label="w"), micrograd.Value(1.0, label="b")

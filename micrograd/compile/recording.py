@@ -23,6 +23,7 @@ from micrograd.compile.trace import Index, Trace
 from micrograd.compile.vector import LANES, Rolled
 from micrograd.engine import Value
 
+ALONE = tapes.dot(0, 0, 1, 0)  # a number with a place of its own
 Request = tuple[Any, ...]  # ("value",), ("grad", spaces), ("jacobian", spaces) or ("hvp", spaces)
 
 
@@ -194,7 +195,10 @@ class Recording:
             leaves = self._leaves(tape, rest[0])
             for out in results:
                 gradients += self._gradient(tape, out, leaves)
-        tape.outputs = [self._value(tape, out) for out in results] + gradients
+        values = [self._value(tape, out) for out in results]
+        if gradients:  # a copy that nothing else reads can lie beside the gradient
+            values = [out if tape.batched()[out] else tape.add(ALONE, (out,)) for out in values]
+        tape.outputs = values + gradients
         return tape
 
     def _value(self, tape: Tape, out: int) -> int:
@@ -216,9 +220,9 @@ class Recording:
         if self.reduce is not None:
             seed = tape.leaf(self.weight, 0 if tape.batched()[result] else 1)
         found = iter(adjoint(tape, {result: seed}, [leaf for leaf in leaves if leaf is not None], expanded))
-        zero, alone = tape.constant(0.0), tapes.dot(0, 0, 1, 0)
+        zero = tape.constant(0.0)
         # a zero of its own for each number that is not used, so that the gradient lies side by side
-        return [tape.add(alone, (zero,)) if leaf is None else next(found) for leaf in leaves]
+        return [tape.add(ALONE, (zero,)) if leaf is None else next(found) for leaf in leaves]
 
     def _products_with_hessian(self, tape: Tape, spaces: tuple[int, ...]) -> Tape:
         """The gradient's product with a vector, differentiated once more: reverse over reverse."""

@@ -209,10 +209,11 @@ class _Roller:
             kind = tapes.dot(0, 0, plus, width - plus, reduced)
             self.made.append(Map(kind, [places], (), list(singles.T)))
         elif width:
-            if plus:
-                self.made.append(Rows(singles[:, :plus], None, places, 1, False, reduced))
-            if plus < width:
-                self.made.append(Rows(singles[:, plus:], None, places, -1, plus > 0, reduced))
+            own, positive = singles[0] >= LANES, np.arange(width) < plus
+            kinds = [columns for sign in (positive, ~positive) for columns in (sign & ~own, sign & own) if columns.any()]
+            for number, columns in enumerate(kinds):
+                sign = 1 if positive[columns][0] else -1
+                self.made.append(Rows(singles[:, columns], None, places, sign, number > 0, reduced))
         return width > 0
 
     def _canonical(self, pairs: Any) -> tuple[Any, Any]:

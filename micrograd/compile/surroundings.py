@@ -26,6 +26,7 @@ class Surroundings:
     def __init__(self, fn: Any) -> None:
         self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
         self._arrays: list[tuple[Any, Any]] = []
+        self._containers: tuple[list[Any], list[Any]] = ([], [])  # as they are, and copies of what they were
         self.values: list[Value] = []
         self._met: set[int] = set()
         self._stack = [fn]
@@ -48,6 +49,8 @@ class Surroundings:
     def changed(self) -> bool:
         """Whether any place holds something else now."""
         try:
+            if self._containers[0] != self._containers[1]:
+                return True
             for read, place, was in self._probes:
                 now = read(place)
                 if now is not was and (type(now) is not type(was) or now != was):
@@ -61,6 +64,12 @@ class Surroundings:
         self._probes.append((read, place, was))
         return was
 
+    def _hold(self, container: Any) -> None:
+        """Note what a container holds: all of them are compared at once."""
+        now, was = self._containers
+        now.append(container)
+        was.append(container.copy())
+
     def _enter(self, x: Any) -> None:
         if isinstance(x, types.FunctionType):
             self._enter_function(x)
@@ -72,13 +81,17 @@ class Surroundings:
             else:
                 self._arrays.append((x, x.copy()))
         elif isinstance(x, (list, tuple, set, frozenset)):
-            self._push(self._probe(list, x) if isinstance(x, (list, set)) else x)
+            if isinstance(x, (list, set)):
+                self._hold(x)
+            self._push(x)
         elif isinstance(x, dict):
-            self._push(self._probe(dict, x).values())
+            self._hold(x)
+            self._push(x.values())
         elif hasattr(x, "func") and hasattr(x, "args"):  # functools.partial
             self._push((x.func, x.args, getattr(x, "keywords", None)))
         elif hasattr(x, "__dict__"):
-            self._push((*self._probe(_attributes, x).values(), getattr(type(x), "__call__", None)))
+            self._hold(vars(x))
+            self._push((*vars(x).values(), getattr(type(x), "__call__", None)))
 
     def _enter_function(self, fn: types.FunctionType) -> None:
         """A function's code, its defaults, its closure, and the globals that it names."""
@@ -105,10 +118,6 @@ class _Global:
 
 def _listed(array: Any) -> list[Any]:
     return array.ravel().tolist()  # type: ignore[no-any-return]
-
-
-def _attributes(x: Any) -> dict[str, Any]:
-    return dict(vars(x))
 
 
 def _code(fn: Any) -> Any:

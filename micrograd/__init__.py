@@ -66,7 +66,7 @@ if TYPE_CHECKING:  # these load when first asked for, so that importing microgra
     from micrograd.nn import MLP, Layer, Module, Neuron
     from micrograd.viz import draw, draw_dot
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 _LAZY = {
     "micrograd.check": ("gradcheck",),

@@ -77,6 +77,8 @@ def _binary(op: Op) -> Callable[[Value, SupportsFloat], Value]:
             other = _operand(other)
             if other is None:
                 return NotImplemented
+            if other.__class__ is not Value:
+                return self._record(op, (self, other))
         node = _new(Value)
         node.data, (node._dleft, node._dright) = rule(FLOATS, self.data, other.data)
         node._left = self

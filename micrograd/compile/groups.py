@@ -164,7 +164,11 @@ class Groups:
         plain = self.code[nodes]
         family = np.where(families[plain] < 0, self.key + (1 << 40), families[plain] << 1 | self.batched[nodes])
         phase = self._phases()[nodes]
-        order = np.lexsort((rank, self.key, family, self.level, phase))
+        kinds = np.empty(len(KINDS), dtype=np.int64)  # an order of kinds that is the same in every process
+        kinds[sorted(range(len(KINDS)), key=_spelled)] = np.arange(len(KINDS))
+        by_kind = kinds[plain] << (_WANTED + 1) | (self.key & ((1 << _WANTED + 1) - 1))
+        family = np.where(families[plain] < 0, by_kind + (1 << 40), family)
+        order = np.lexsort((rank, by_kind, family, self.level, phase))
         starts = np.concatenate([[0], np.cumsum(self.counts)])
         self.order, self.key, self.counts = nodes[order], self.key[order], self.counts[order]
         self.offsets = np.concatenate([[0], np.cumsum(self.counts)])
@@ -304,6 +308,9 @@ class Groups:
             self.region_shared[at[~lanes]] = home[~lanes]
             self.region_lanes[at[lanes] - LANES] = home[lanes]
 
+        banks = (self.region_shared[:-1], self.region_lanes[:-1])
+        rolled.stretches = tuple(np.flatnonzero(np.diff(bank, prepend=-1)) for bank in banks)  # type: ignore[assignment]
+
     def _region_of(self, address: Any) -> Any:
         lanes = address >= LANES
         shared = self.region_shared[np.where(lanes, 0, address)]
@@ -317,6 +324,11 @@ class Groups:
         """Which local derivatives come with the values of a group."""
         bits = int(self.key[self.starts[group]]) >> 1 & ((1 << _WANTED) - 1)
         return tuple(j for j in range(_WANTED) if bits >> j & 1)
+
+
+def _spelled(code: int) -> tuple[str, str]:
+    kind = KINDS[code]
+    return kind.name, "" if kind.op is None else repr(kind.op.params)
 
 
 def _second(pair: tuple[int, int]) -> int:

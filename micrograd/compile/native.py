@@ -21,7 +21,7 @@ import numpy as np
 from micrograd.compile import toolchain
 from micrograd.compile.emit import Code, Dialect, Term, write
 from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take, shifted
-from micrograd.compile.streams import Stream, streams
+from micrograd.compile.streams import Stream
 from micrograd.compile.tape import KINDS
 from micrograd.compile.views import Nest, nest, strides
 
@@ -311,6 +311,8 @@ class Writer:
             a, b, c, lanes_a, lanes_b = b, a, c.T, lanes_b, lanes_a
         if lanes_a and lanes_b:
             return self._lanes_product(a, b, c, p)
+        if c.flat[0] >= LANES and not lanes_b:
+            return self._shared_product(a, b, c, p)
         out, (pc, cr, cs), after = self._target(c)
         lines, (pa, ar, ak) = self._matrix(a, p.sign, across=cr == 1 and cs != 1)
         more, (pb, bs, bk) = self._matrix(b, 1, across=cs == 1 and not lanes_b)
@@ -398,6 +400,16 @@ class Writer:
         )
         return "\n".join([*la, *lb, *out, body, *after])
 
+    def _shared_product(self, a: Any, b: Any, c: Any, p: Product) -> str:
+        """A product of two matrices that all examples share, as a part of sums that each has its own of."""
+        (la, (pa, ar, ak)), (lb, (pb, bs, bk)), (out, (pc, cr, cs), after) = self._matrix(a, p.sign), self._matrix(b, 1), self._target(c)
+        body = (
+            f"for (int i = 0; i < {a.shape[0]}; i++) for (int j = 0; j < {b.shape[0]}; j++) {{ real sum = 0;\n"
+            f"for (int k = 0; k < {a.shape[1]}; k++) sum += ({pa})[{ar}L * i + {ak}L * k] * ({pb})[{bs}L * j + {bk}L * k];\n"
+            f"for (int l = 0; l < L; l++) ({pc})[({cr}L * i + {cs}L * j) * L + l] {'+' if p.add else ''}= sum; }}"
+        )
+        return "\n".join([*la, *lb, *out, body, *after])
+
     def _reduced_product(self, p: Product, lanes_a: bool, lanes_b: bool) -> str:
         a, b, c = p.a, p.b, p.c
         la, (pa, ar, ak) = self._matrix(a, p.sign)
@@ -419,8 +431,9 @@ class Writer:
 
     def rows(self, rows: Rows) -> str:
         """Dots, sums or largest numbers of a length, member by member."""
-        length, c = rows.a.shape[1], rows.c
-        walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])])
+        c, ragged = rows.c, rows.lengths is not None
+        walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])], rows.lengths)
+        length = f"t[{self.tabled(rows.lengths)} + {walk.member()}]" if ragged else rows.a.shape[1]
         lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
         out, x = walk.text(0), walk.text(1, "k")
         product = x if rows.b is None else f"{x} * {walk.text(2, 'k')}"
@@ -440,7 +453,7 @@ class Writer:
                 f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
         turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
-        simd = "" if rows.largest else "MG_SUM\n"
+        simd = "" if rows.largest or ragged else "MG_SUM\n"
         return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
 
     def index(self, addresses: Any, number: int, k: str = "") -> tuple[Any, Callable[[_Walk], str], bool]:
@@ -533,7 +546,7 @@ class Writer:
         rolled = self.rolled
         before = self._phase("before", rolled.before)
         after = self._phase("after", rolled.after)
-        batch = self._phase("batch", streams(rolled.batch)) if rolled.lanes else ""
+        batch = self._phase("batch", rolled.batch) if rolled.lanes else ""
         copies = "".join(
             f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n" for begin, stop, space in self.leaves if space in self.copied
         )
@@ -585,11 +598,11 @@ class Writer:
 class _Walk:
     """Loops over the members of an instruction whose views are rows: a start for each member and a step along the row."""
 
-    def __init__(self, writer: Writer, views: list[Any]) -> None:
+    def __init__(self, writer: Writer, views: list[Any], lengths: Any = None) -> None:
         self.writer, self.views = writer, views
         self.starts = [view if view.ndim == 1 else view[:, 0] for view in views]
         self.nest = nest(self.starts)
-        self.steps = [_row_step(view) for view in views]
+        self.steps = [_row_step(view, lengths) for view in views]
 
     def loops(self, body: str) -> str:
         heads = " ".join(f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijh", self.nest.lengths, strict=False))
@@ -636,12 +649,14 @@ def _turn(addresses: Any) -> list[str]:
     return [f"{shift}L * r"] if shift else []
 
 
-def _row_step(view: Any) -> int | None:
-    """The constant step along the rows of a view, None where there is none."""
+def _row_step(view: Any, lengths: Any = None) -> int | None:
+    """The constant step along the rows of a view, None where there is none; of rows of different lengths beyond the first."""
     if view.ndim == 1 or view.shape[1] == 1:
         return 0
     steps = np.diff(view, axis=1)
-    return int(steps[0, 0]) if (steps == steps[0, 0]).all() else None
+    within = np.ones(steps.shape, dtype=bool) if lengths is None else np.arange(1, view.shape[1]) < lengths[:, None]
+    found = steps[within]
+    return int(found[0]) if len(found) and (found == found[0]).all() else None
 
 
 MACROS = """#ifdef __clang__  // without -fopenmp-simd the pragmas are left out, which costs speed and nothing else

@@ -15,6 +15,7 @@ import numpy as np
 
 from micrograd.compile.emit import Code, Term
 from micrograd.compile.tape import KINDS
+from micrograd.compile.streams import Stream
 from micrograd.compile.vector import (
     LANES,
     Addresses,
@@ -273,7 +274,11 @@ class _Writer:
         helpers = [text for name, text in _HELPERS.items() if f"{name}(" in body]
         return "\n".join([*head, *(f"\n{helper.rstrip()}" for helper in helpers)]) + body + "\n"
 
-    def write(self, instruction: Instruction) -> None:
+    def write(self, instruction: Instruction | Stream) -> None:
+        if isinstance(instruction, Stream):
+            for part in instruction.parts:
+                self.write(part.instruction)
+            return
         if isinstance(instruction, Loop):
             self.write_loop(instruction)
             return

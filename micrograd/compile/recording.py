@@ -16,6 +16,7 @@ from micrograd.compile.adjoint import adjoint
 from micrograd.compile.arguments import Argument, Place, rebuild
 from micrograd.compile.parameters import Reader
 from micrograd.compile.roll import roll
+from micrograd.compile.schedule import schedule
 from micrograd.compile.simplify import Sums, simplify
 from micrograd.compile import tape as tapes
 from micrograd.compile.tape import Space, Tape
@@ -175,7 +176,8 @@ class Recording:
             tape = stats.stage("simplify", lambda: simplify(self.tape))
             tape = stats.stage("adjoint", lambda: self._asked(tape, request))
             rolled = stats.stage("roll", lambda: roll(tape))
-            made = stats.stage("backend", lambda: kernel(rolled))
+            scheduled = stats.stage("schedule", lambda: schedule(rolled))
+            made = stats.stage("backend", lambda: kernel(scheduled))
             found = self.routines[request] = Routine(made, rolled, rolled.outputs >= LANES)
             stats.routines += 1
             stats.nodes += self.size

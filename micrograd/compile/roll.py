@@ -72,10 +72,52 @@ class _Roller:
             if loop is not None:
                 made.append(loop)
                 group += period * turns
+                continue
+            end = self._end_of_home(group, last)
+            ragged = self._ragged(group, end) if end - group > 2 else None
+            if ragged is not None:
+                made.append(ragged)
+                group = end
             else:
                 made += self._group(group)
                 group += 1
         return made
+
+    def _end_of_home(self, group: int, last: int) -> int:
+        """The first group after one that does not lie in the same stretch of memory."""
+        starts, home = self.groups.starts, self.groups.home
+        end = group + 1
+        while end < last and home[starts[end]] == home[starts[group]]:
+            end += 1
+        return end
+
+    def _ragged(self, group: int, end: int) -> Rows | None:
+        """Dots that differ in their lengths only, as one instruction; None where they differ in more."""
+        groups = self.groups
+        kinds = [KINDS[groups.code[groups.order[groups.starts[g]]]].shape for g in range(group, end)]
+        signs = {tuple(n > 0 for n in kind[:4]) for kind in kinds}
+        members = groups.starts[end] - groups.starts[group]
+        if len(signs) != 1 or sum(*signs) != 1 or kinds[0][4] or members > 64 * len(kinds) or max(map(max, kinds)) > 256:
+            return None
+        (sign,) = signs
+        rows_a, rows_b, places, lengths = [], [], [], []
+        for g, kind in zip(range(group, end), kinds, strict=True):
+            some = np.arange(*groups.starts[g : g + 2])
+            operands = groups.operands[groups.offsets[some][:, None] + np.arange(int(groups.counts[some[0]]))]
+            a, b = self._canonical(operands) if sign[0] or sign[1] else (np.sort(operands, axis=1), None)
+            rows_a.append(a)
+            rows_b.append(b)
+            places.append(self._places(some))
+            lengths.append(np.full(len(some), sum(kind[:4])))
+        c, longest = np.concatenate(places), max(map(sum, (kind[:4] for kind in kinds)))
+        a = np.concatenate([_padded(x, longest) for x in rows_a])
+        b = None if rows_b[0] is None else np.concatenate([_padded(x, longest) for x in rows_b])
+        for m in (a, b):
+            if m is not None and not ((m >= LANES) == (m[:1, :1] >= LANES)).all():
+                return None
+        order = np.argsort(c, kind="stable")
+        b = None if b is None else b[order]
+        return Rows(a[order], b, c[order], 1 if sign[0] or sign[2] else -1, False, False, lengths=np.concatenate(lengths)[order])
 
     def _loop(self, group: int, period: int, turns: int) -> Loop | None:
         """A loop over equal periods of groups, None where the instructions that they make are not equal after all."""
@@ -273,6 +315,11 @@ def _sorted_singles(operands: Any, shape: tuple[int, ...]) -> Any:
         operands[:, start : start + single].sort(axis=1)
         operands[:, start + single :].sort(axis=1)
     return operands
+
+
+def _padded(rows: Any, length: int) -> Any:
+    """Rows made longer by repeating their last entry."""
+    return np.concatenate([rows, np.repeat(rows[:, -1:], length - rows.shape[1], axis=1)], axis=1)
 
 
 def _row_ids(rows: Any) -> tuple[Any, int]:

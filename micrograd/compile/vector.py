@@ -121,6 +121,7 @@ class Rolled:
     lanes: int = 0  # how many numbers an example
     sums: tuple[int, int] = (0, 0)  # the addresses of the sums over the examples
     results: tuple[int, int] = (0, 0)  # the addresses of the outputs that are computed once for all examples
+    stretches: tuple[Any, Any] = (None, None)  # where the numbers of a group begin, among the shared ones and the examples'
     names: dict[int, str] = field(default_factory=dict)  # labels by address
     adjoints: Any = None  # two rows: the address of each adjoint, and of what it is the adjoint of
     nodes: int = 0
@@ -136,7 +137,9 @@ class Rolled:
 
 
 def describe(instruction: Instruction) -> str:
-    """One line on an instruction."""
+    """One line on an instruction, more on loops and streams."""
+    if hasattr(instruction, "parts"):
+        return "\n    ".join(["side by side:", *(describe(part.instruction) for part in instruction.parts)])
     if isinstance(instruction, Loop):
         return "\n    ".join([f"{instruction.turns} times:", *map(describe, instruction.body)])
     if isinstance(instruction, Map):

@@ -16,7 +16,7 @@ import numpy as np
 from programs import Program
 
 from micrograd import Value, topological_order, trees
-from micrograd.ops import FLOATS
+from micrograd.ops import FLOATS, Numbers
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -120,11 +120,22 @@ def _runs(roots: list[Value], dtype: str, results: Any) -> tuple[list[float], li
     return exact, [results(Replay(order, PRECISIONS[dtype].error, rng)) for _ in range(REPLAYS)]
 
 
+def _rounding(error: float, rng: random.Random) -> Any:
+    """Floats whose functions err: a derivative such as tanh's, 1 - t * t, is computed of a value that was rounded."""
+
+    def erring(function: Any) -> Any:
+        return lambda *args: function(*args) * (1 + error * rng.uniform(-1, 1))
+
+    functions = {name: f for name, f in vars(FLOATS).items() if name not in ("where", "detach", "maximum", "abs")}
+    return Numbers(**(vars(FLOATS) | {name: erring(f) for name, f in functions.items()}))
+
+
 class Replay:
     """A recorded graph computed again from its leaves, with a relative error put into each operation."""
 
     def __init__(self, order: list[Value], error: float, rng: random.Random) -> None:
         self.order, self.data, self.derivatives = order, dict[Value, float](), dict[Value, list[float]]()
+        rounding = _rounding(error / 32, rng) if error else FLOATS  # about the last place
         for node in order:
             if not node.parents:
                 self.data[node] = node.data
@@ -134,7 +145,7 @@ class Replay:
             if op.name in EXACT:
                 self.data[node], self.derivatives[node] = op.rule(FLOATS, *operands)
                 continue
-            value, derivatives = op.rule(FLOATS, *[x * (1 + error * rng.uniform(-1, 1)) for x in operands])
+            value, derivatives = op.rule(rounding, *[x * (1 + error * rng.uniform(-1, 1)) for x in operands])
             self.data[node] = value * (1 + error * rng.uniform(-1, 1))
             self.derivatives[node] = [d * (1 + error * rng.uniform(-1, 1)) for d in derivatives]
 

@@ -149,7 +149,12 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"micrograd.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'micrograd' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        raise ModuleNotFoundError(f"micrograd.{name} needs NumPy: pip install numpy") from None
 
 
 def _picture(thing: object) -> str | None:

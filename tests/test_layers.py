@@ -110,6 +110,36 @@ assert "graphviz" not in sys.modules and "numpy" not in sys.modules
 """)
 
 
+def test_the_compiler_loads_numpy_when_something_is_compiled_and_not_before() -> None:
+    run_fresh("""
+import sys, micrograd
+import micrograd.compile
+assert "numpy" not in sys.modules
+inner = {name for name in sys.modules if name.startswith("micrograd.compile.")}
+assert not inner, inner
+decorator = micrograd.compile(backend="numpy")
+assert "numpy" not in sys.modules
+assert decorator(lambda x: x * x)(3.0) == 9.0
+assert "numpy" in sys.modules and "micrograd.compile.program" in sys.modules
+""")
+
+
+@pytest.mark.parametrize("call", ["micrograd.compile(lambda x: x)", "micrograd.load_program", "micrograd.fit"])
+def test_without_numpy_the_compiler_says_in_one_line_what_to_install(call: str) -> None:
+    run_fresh(f"""
+import sys
+sys.modules["numpy"] = None
+import micrograd
+try:
+    {call}
+except ModuleNotFoundError as error:
+    assert str(error) == "{call.partition("(")[0]} needs NumPy: pip install numpy", error
+    assert error.__suppress_context__
+else:
+    raise AssertionError
+""")
+
+
 def test_every_public_name_exists_and_is_listed() -> None:
     run_fresh("""
 import micrograd

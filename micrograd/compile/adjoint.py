@@ -134,7 +134,9 @@ class _Sweep:
             assert kind.op is not None
             forms = self.forms.get(code)
             if forms is None:
-                forms = self.forms[code] = [(form, tapes.partial(kind.op, j)) for j, form in enumerate(derivative_forms(kind.op))]
+                forms = self.forms[code] = [
+                    (form, tapes.partial(kind.op, j)) for j, form in enumerate(derivative_forms(kind.op))
+                ]
             for j, (operand, form) in enumerate(zip(args, forms, strict=True)):
                 if self.needed[operand]:
                     self._contribute(i, operand, total, self._derivative(*form, i, j, args, kind.op), mask)
@@ -183,7 +185,9 @@ class _Sweep:
                 else:
                     into[operand] = [*pair]
 
-    def _contribute(self, reader: int, operand: int, total: int, derivative: int, mask: int | None, negative: bool = False) -> None:
+    def _contribute(
+        self, reader: int, operand: int, total: int, derivative: int, mask: int | None, negative: bool = False
+    ) -> None:
         """Add adjoint times derivative to what an operand has received."""
         if not self.needed[operand]:
             return

@@ -50,10 +50,12 @@ def describe(x: Any, name: str, batched: bool, real: bool) -> Argument:
     singles: tuple[list[float], list[int]] = ([], [])
     try:
         key = _quick(x, batched, real, parts, singles)
-    except _Unusual:
+    except _UnusualError:
         return detailed(x, name, batched, real)
     if any(singles):
-        parts = [p if type(p) is np.ndarray else np.array(p, dtype=np.int64 if p is singles[1] else np.float64) for p in parts]
+        parts = [
+            p if type(p) is np.ndarray else np.array(p, dtype=np.int64 if p is singles[1] else np.float64) for p in parts
+        ]
     return Argument(key, parts)
 
 
@@ -62,7 +64,7 @@ def detailed(x: Any, name: str, batched: bool, real: bool) -> Argument:
     return _Walk(name, batched, real).argument(x)
 
 
-class _Unusual(Exception):
+class _UnusualError(Exception):
     """Something that the quick walk leaves to the careful one."""
 
 
@@ -75,11 +77,11 @@ def _quick(x: Any, batched: bool, real: bool, parts: list[Any], singles: tuple[l
     if kind is np.ndarray:
         what = _KINDS.get(x.dtype.kind)
         if what is None or x.ndim <= batched or (batched and not len(x)):
-            raise _Unusual
+            raise _UnusualError
         parts.append(x)
         return ("real" if real else what), (x.shape[1:] if batched else x.shape)
     if batched:
-        raise _Unusual
+        raise _UnusualError
     if kind is float:
         if not singles[0]:
             parts.append(singles[0])
@@ -103,7 +105,7 @@ def _quick(x: Any, batched: bool, real: bool, parts: list[Any], singles: tuple[l
         return (kind, *[_quick(v, batched, real, parts, singles) for v in x])
     if kind is dict:
         return (kind, *[(k, _quick(v, batched, real, parts, singles)) for k, v in x.items()])
-    raise _Unusual
+    raise _UnusualError
 
 
 class _Walk:
@@ -161,13 +163,15 @@ class _Walk:
         if number is not None:
             return "r", self.single("real", number, path)
         raise TypeError(
-            f"{path}: a compiled function takes numbers, Values, arrays, modules, strings and booleans, and lists, tuples and "
-            f"dicts of them, got {kind.__name__}"
+            f"{path}: a compiled function takes numbers, Values, arrays, modules, strings and booleans, and lists, tuples "
+            f"and dicts of them, got {kind.__name__}"
         )
 
     def single(self, kind: str, number: Any, path: str) -> Place:
         if self.batched:
-            raise ValueError(f"{path} is batched, so it needs one entry for each example along its leading axis, got {number!r}")
+            raise ValueError(
+                f"{path} is batched, so it needs one entry for each example along its leading axis, got {number!r}"
+            )
         if kind not in self.singles:
             self.singles[kind] = len(self.parts)
             self.parts.append([])
@@ -214,12 +218,14 @@ def _stacked(x: Any, name: str) -> Any:
         return trees._like_dict(x, [_stacked(v, f"{name}[{k!r}]") for k, v in x.items()])
     if isinstance(x, tuple) and x and all(hasattr(v, "__len__") or isinstance(v, dict) for v in x):
         parts = [_stacked(v, f"{name}[{i}]") for i, v in enumerate(x)]
-        return type(x)._make(parts) if hasattr(x, "_make") else tuple(parts)  # type: ignore[attr-defined]
+        return type(x)._make(parts) if hasattr(x, "_make") else tuple(parts)
     if isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype.kind == "O"):
         x = np.array(_plain(x))
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or x.ndim == 0:
         what = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise ValueError(f"{name} is batched: expected numbers with one entry for each example along its leading axis, got {what}")
+        raise ValueError(
+            f"{name} is batched: expected numbers with one entry for each example along its leading axis, got {what}"
+        )
     return x
 
 
@@ -266,7 +272,11 @@ def builder(tree: Any, offsets: dict[int, int], batched: bool) -> Build:
     if isinstance(tree, ModuleTree):
         at = [offsets[place.part] + place.start for place in tree.places]
         return lambda numbers: trees.unflatten(tree.structure, [numbers.item(i) for i in at])
-    if isinstance(tree, (list, tuple)) and tree and all(isinstance(v, Place) and v.shape == () and v.kind == "real" for v in tree):
+    if (
+        isinstance(tree, (list, tuple))
+        and tree
+        and all(isinstance(v, Place) and v.shape == () and v.kind == "real" for v in tree)
+    ):
         start = offsets[tree[0].part] + tree[0].start
         if not batched and [offsets[v.part] + v.start for v in tree] == list(range(start, start + len(tree))):
             like = type(tree)._make if hasattr(tree, "_make") else type(tree)

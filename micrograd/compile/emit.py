@@ -80,7 +80,9 @@ class Code:
         key = (function, *(a if isinstance(a, Term) else (float(a), str(float(a))) for a in args))
         term = self._memo.get(key)
         if term is None:
-            term = self._memo[key] = Term(self, function, tuple(a if isinstance(a, Term) else float(a) for a in args), len(self.lines))
+            term = self._memo[key] = Term(
+                self, function, tuple(a if isinstance(a, Term) else float(a) for a in args), len(self.lines)
+            )
             self.lines.append(term)
         return term
 
@@ -136,7 +138,9 @@ class Dialect:
     number: Callable[[float], str]
 
 
-def write(outputs: Sequence[Any], names: dict[Term, str], dialect: Dialect, fresh: Callable[[], str]) -> tuple[list[tuple[str, str]], list[str]]:
+def write(
+    outputs: Sequence[Any], names: dict[Term, str], dialect: Dialect, fresh: Callable[[], str]
+) -> tuple[list[tuple[str, str]], list[str]]:
     """Assignments (name, expression) that compute some terms, and the expression of each of them.
 
     ``names`` holds the operands' names; ``fresh`` gives new ones.

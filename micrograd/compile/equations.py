@@ -6,23 +6,22 @@ activation after it, or ``t1``; what is the derivative of the result by ``z1`` i
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from micrograd import nn
 from micrograd.compile import tape as tapes
 from micrograd.compile.roll import _grid
 from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import LANES, Addresses, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take, views
-from micrograd.engine import Value
 from micrograd.ops import Op
 
 CONSTANT, UNKNOWN = -2, -1  # what is no variable
+COPY = tapes.dot(0, 0, 1, 0)
+TURNS = 1, 2, 3  # of a loop: what moves with them shows in their texts
 
 
 def equations(rolled: Rolled, names: Mapping[int, str] | None = None, limit: int = 200) -> str:
@@ -88,10 +87,12 @@ class _Equations:
         self.taken: set[str] = set()
         self.counts = {"z": 0, "t": 0}
         pairs = np.zeros((2, 0), np.int64) if rolled.adjoints is None else rolled.adjoints
+        pairs = np.concatenate([pairs, _zeros(rolled)], axis=1)
         order = np.argsort(pairs[0], kind="stable")
         self.adjoint, self.primal = pairs[0][order], pairs[1][order]
         for space, base in rolled.spaces:
             self.add_leaves(space.name, base, space.size, names)
+        self.leaves = list(self.variables)
 
     def add_leaves(self, default: str, base: int, size: int, names: Mapping[int, str]) -> None:
         places: dict[str, list[int]] = {}
@@ -130,10 +131,40 @@ class _Equations:
 
     def lines(self) -> tuple[list[str], list[str]]:
         parts: tuple[list[str], list[str]] = ([], [])
-        everything = (instruction for _, instructions in self.rolled.phases() for instruction in instructions)
+        everything = (part for _, instructions in self.rolled.phases() for i in instructions for part in self.apart(i))
         for equation in _joined(map(_as_product, self.equations(everything)), self):
             parts[equation.backward].extend(self.written(equation))
+        parts[1].extend(self.gradients_that_are_other_numbers())
         return parts
+
+    def apart(self, instruction: Instruction) -> list[Instruction]:
+        """Results and gradients that are put in their places together, one after the other."""
+        if (
+            self.rolled.wrt is None
+            or not isinstance(instruction, Map)
+            or instruction.kind != COPY
+            or instruction.outs[0] is None
+        ):
+            return [instruction]
+        out, source = instruction.outs[0], instruction.ins[0]
+        results = np.isin(out, self.rolled.outputs[self.rolled.wrt < 0])
+        return [Map(COPY, [out[some]], (), [source[some]]) for some in (results, ~results) if some.any()]
+
+    def gradients_that_are_other_numbers(self) -> Iterator[str]:
+        """Equations for the gradients of one result that have none yet, as they are numbers that have another name."""
+        if self.rolled.wrt is None:
+            return
+        own = self.rolled.wrt >= 0
+        outs, wrt = self.rolled.outputs[own], self.rolled.wrt[own]
+        if len(np.unique(wrt)) < len(wrt):  # of several results
+            return
+        other = self.belongs_to(outs) != wrt
+        outs, wrt = outs[other], wrt[other]
+        for leaf in self.leaves:
+            mine = np.isin(wrt, leaf.addresses)
+            if mine.any():
+                part = "" if mine.sum() == len(leaf.addresses) else _part(wrt[mine], leaf.addresses)
+                yield f"d{leaf.name}{part} = {_bare(self.operand(outs[mine]))}"
 
     def equations(self, instructions: Iterable[Instruction]) -> Iterator[Equation]:
         """Instructions that add to the same numbers, together."""
@@ -165,21 +196,28 @@ class _Equations:
             for addresses in _out_views(instruction):
                 self.extend(addresses, loop.turns)
         self.in_loop += 1
-        yield f"{loop.turns} times:"
-        for equation in self.equations(loop.unrolled(1)):
-            yield from (f"  {line}" for line in self.written(equation))
+        one, two, last = ([line for e in self.equations(loop.unrolled(turn)) for line in self.written(e)] for turn in TURNS)
+        for instruction in loop.body:  # a local derivative is written as in later turns: what the first reads came before
+            for addresses in _out_views(instruction)[1:] if isinstance(instruction, Map) else []:
+                self.extend(addresses, loop.turns, first=1)
+        alike = len(one) == len(two) == len(last)
+        lines = [_moving(*texts) for texts in zip(one, two, last, strict=True)] if alike else one
+        moving = any(re.search(r"\bt\b", line) for line in lines)
+        yield f"for t in 0..{loop.turns - 1}, {loop.turns} times:" if moving else f"{loop.turns} times:"
+        yield from (f"  {line}" for line in lines)
         self.in_loop -= 1
 
-    def extend(self, addresses: Any, turns: int) -> None:
-        """Let the numbers at the places that some addresses move to belong to the same variable."""
-        flat = np.ravel(np.asarray(addresses))
+    def extend(self, addresses: Any, turns: int, first: int = 0) -> None:
+        """Let the numbers at the places that some addresses move to belong to the same variable, that of the first turn."""
+        shift = getattr(addresses, "shift", 0)
+        flat = np.ravel(np.asarray(addresses)) + shift * first
         ids = self.ids_of(flat)
-        moved = (flat[None] + getattr(addresses, "shift", 0) * np.arange(turns)[:, None]).ravel()
+        moved = (flat[None] + shift * np.arange(turns - first)[:, None]).ravel()
         own = int(flat[0] >= LANES)
-        self.ids[own][moved - LANES if own else moved] = np.tile(ids, turns)
+        self.ids[own][moved - LANES if own else moved] = np.tile(ids, turns - first)
         for number in set(ids.tolist()):
             variable = self.variables[number]
-            variable.addresses = np.union1d(variable.addresses, moved[np.tile(ids, turns) == number])
+            variable.addresses = np.union1d(variable.addresses, moved[np.tile(ids, turns - first) == number])
             variable.of, variable.looped = None, True
 
     def written(self, e: Equation) -> Iterator[str]:
@@ -189,6 +227,8 @@ class _Equations:
             return
         if isinstance(first, Map) and KINDS[first.kind].key[0] == "apply":
             yield from self.written_map(first, e)
+            return
+        if self.is_result(first):  # a copy has no line
             return
         terms: list[tuple[int, str]] = []
         form = None
@@ -211,6 +251,15 @@ class _Equations:
             yield f"{left} -= {text[1:]}" if len(terms) == 1 and text[0] == "-" else f"{left} += {text}"
         else:
             yield f"{left} = {text}"
+
+    def is_result(self, instruction: Instruction) -> bool:
+        """Whether an instruction does no more than putting results that were computed before in their places."""
+        if self.rolled.wrt is None or not isinstance(instruction, Map) or instruction.kind != COPY:
+            return False
+        computed = self.ids_of(instruction.ins[0]).tolist()
+        results = self.rolled.outputs[self.rolled.wrt < 0]
+        named = all(number >= 0 and not self.variables[number].leaf for number in computed)
+        return named and bool(np.isin(np.asarray(instruction.outs[0]), results).all())
 
     def written_map(self, m: Map, e: Equation) -> Iterator[str]:
         """An operation, and names for its local derivatives."""
@@ -261,11 +310,12 @@ class _Equations:
         if not np.isin(out, adjoints).all() or len(np.unique(primals)) < len(primals) or not _alike(adjoints):
             adjoints = out  # sums of some, and then of all: each is a variable
         made = self.define(f"d{variable.name}", adjoints, True)
-        if len(adjoints) == len(variable.addresses):
+        whole = len(adjoints) == len(variable.addresses)
+        if whole or (variable.leaf and self.rolled.wrt is not None):  # the rest of a gradient is other numbers
             made.of = variable
             order = np.argsort(self.belongs_to(made.addresses))
             made.addresses = made.addresses[order]
-            if variable.form is not None:
+            if whole and variable.form is not None:
                 made.form = made.addresses[np.searchsorted(variable.addresses, variable.form)]
         return made
 
@@ -304,7 +354,8 @@ class _Equations:
             if instruction.largest:
                 return [(1, f"max({self.operand(instruction.a)})")]
             factors = self.operand(instruction.a) if instruction.b is None else self.times(instruction.a, instruction.b)
-            return [(instruction.sign, factors if instruction.a.shape[1] == 1 else f"sum({factors})")]
+            some = "" if instruction.lengths is None else "_of_some"  # of rows of different lengths
+            return [(instruction.sign, factors if instruction.a.shape[1] == 1 else f"sum{some}({factors})")]
         if isinstance(instruction, Take):
             return [(1, f"take({self.operand(instruction.table)}, {self.operand(instruction.index)})")]
         assert isinstance(instruction, Scatter)
@@ -359,7 +410,7 @@ class _Equations:
         """The name of a matrix, transposed if it is used so."""
         variable = self.only_variable(m)
         if variable is None or variable.derivative or m.size != len(variable.addresses):
-            return self.operand(m)
+            return _windows(self.operand(m), m)
         if variable.form is None:
             variable.form = _risen(m)
         if np.array_equal(m, variable.form) or 1 in m.shape:
@@ -386,7 +437,8 @@ class _Equations:
             return "0"  # what nothing sets
         variable = self.variables[number]
         places = np.unique(addresses)
-        if variable.derivative or (variable.looped and self.in_loop) or len(places) == len(variable.addresses):
+        whole = variable if variable.of is None else variable.of
+        if variable.derivative or (variable.looped and self.in_loop) or len(places) == len(whole.addresses):
             return variable.name
         if variable.of is not None:
             return f"{variable.name}{_part(self.belongs_to(places), variable.of.addresses)}"
@@ -505,6 +557,79 @@ def _part(places: Any, whole: Any) -> str:
     return f"[{at[0]}:{at[-1] + 1}]" if steps[0] == 1 else f"[{at[0]}:{at[-1] + 1}:{steps[0]}]"
 
 
+def _windows(name: str, m: Any) -> str:
+    """``windows(x, 3)`` for a matrix whose rows overlap, with their distance or the places in a row where these are not 1.
+
+    >>> _windows("x", np.array([[5, 6], [7, 8], [9, 10]])), _windows("x", np.array([[5, 6], [6, 7], [7, 8]]))
+    ('x', 'windows(x, 2)')
+    """
+    if len(np.unique(m)) == m.size:
+        return name
+    both = [(w, turned) for rows, turned in ((m, ""), (m.T, ".T")) if (w := _window(rows)) is not None]
+    if not both:
+        return f"rows_of({name})"
+    (places, step), turned = min(both, key=lambda found: found[0][0][-1] - len(found[0][0]))  # with the fewest gaps
+    if step and np.array_equal(places, np.arange(len(places))):
+        return f"windows({name}, {len(places)}{f', step={step}' if step != 1 else ''}){turned}"
+    shown = ", ".join(map(str, places[:8].tolist()))
+    return f"windows({name}, [{shown}{', ...' if len(places) > 8 else ''}]){turned}"
+
+
+def _window(rows: Any) -> tuple[Any, int] | None:
+    """The places in a row, counted from its first, where all rows are alike; and their distance, 0 if it varies."""
+    places, steps = rows[0] - rows[0, 0], np.diff(rows[:, 0])
+    if rows.shape[1] < 2 or (np.diff(places) <= 0).any() or (steps <= 0).any() or not (rows - rows[:, :1] == places).all():
+        return None
+    return places, int(steps[0]) if len(steps) and (steps == steps[0]).all() else 0
+
+
+def _zeros(rolled: Rolled) -> Any:
+    """The gradients by leaves that are not used, which are numbers of their own, with the leaves."""
+    if rolled.wrt is None:
+        return np.zeros((2, 0), np.int64)
+    copies = [i for _, instructions in rolled.phases() for i in instructions if isinstance(i, Map) and i.kind == COPY]
+    zeros = [i.outs[0][i.ins[0] < len(rolled.constants)] for i in copies if i.outs[0] is not None]
+    found = (rolled.wrt >= 0) & np.isin(rolled.outputs, np.concatenate([[], *zeros]))
+    return np.stack([rolled.outputs, rolled.wrt])[:, found]
+
+
+def _bare(text: str) -> str:
+    """Without the parentheses around all of it."""
+    inner = text[1:-1]
+    return inner if text[:1] == "(" and text[-1:] == ")" and not set("()") & set(inner) else text
+
+
+def _moving(one: str, two: str, three: str) -> str:
+    """One line of a loop for all turns ``t``, from those of the turns 1, 2 and 3.
+
+    >>> _moving("t2 = x[3] * t2", "t2 = x[5] * t2", "t2 = x[7] * t2")
+    't2 = x[2*t+1] * t2'
+    """
+    found = [_TOKENS.findall(text) for text in (one, two, three)]
+    if len({len(tokens) for tokens in found}) > 1:
+        return one
+    return "".join(a if a == b == c else _moving_token(a, b, c) for a, b, c in zip(*found, strict=True))
+
+
+_TOKENS = re.compile(r"(?<=[\[:])\d+(?=[\]:])|[A-Za-z_]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|.")
+
+
+def _moving_token(a: str, b: str, c: str) -> str:
+    """A number that is another one at each turn: a place as a formula, anything else as a list."""
+    if a.isdigit() and b.isdigit() and c.isdigit() and int(c) - int(b) == int(b) - int(a):
+        step = int(b) - int(a)
+        return _linear(int(a) - step, step)
+    return f"[{a}, {b}, ...][t-1]"
+
+
+def _linear(start: int, step: int) -> str:
+    """``t+2``, ``249-t``, ``3*t``: start + step * t."""
+    times = "t" if abs(step) == 1 else f"{abs(step)}*t"
+    if step < 0:
+        return f"{start}-{times}"
+    return f"{times}+{start}" if start > 0 else times if start == 0 else f"{times}{start}"
+
+
 def _alike(addresses: Any) -> bool:
     """Whether all of them are shared, or all are of the examples."""
     return bool((addresses >= LANES).all() or (addresses < LANES).all())
@@ -602,155 +727,3 @@ def _derivative(op: Op, j: int, operands: list[str], value: str) -> str:
     if write is not None:
         return write(operands, value)
     return f"{op.name}'{j if len(operands) > 1 else ''}({', '.join(operands)})"
-
-
-# ------------------------------------------------------------------------------------------------ names of parameters
-
-
-def parameter_names(fn: Callable[..., Any], captured: Sequence[Value]) -> list[str]:
-    """For each captured Value the name of the matrix or vector that it is part of, found where the function has it from.
-
-    The layers of a multi-layer perceptron have W1, b1, W2, ...; a nested list has the name of its variable, a dict's entry
-    that of its key, a module's that of the attribute.  A label that all parts of a list share goes first.  What is found
-    nowhere is ``p``.
-
-    >>> weights, bias = [Value(1.0), Value(2.0)], Value(3.0)
-    >>> parameter_names(lambda x: weights[0] * x[0] + weights[1] * x[1] + bias, [*weights, bias])
-    ['weights', 'weights', 'bias']
-    """
-    found = _Names()
-    wanted = {id(value) for value in captured}
-    try:
-        for name, part in _reached(fn):
-            found.visit(part, name)
-            if wanted <= found.names.keys():
-                break
-    except RecursionError:  # containers nested without end: what was found until here has a name
-        pass
-    return [found.names.get(id(value)) or value.label or "p" for value in captured]
-
-
-def _reached(fn: Any) -> Iterator[tuple[str, Any]]:
-    """What a function can refer to, with the names under which it does: closures, self, defaults, globals, functions too."""
-    stack, met = [("", fn)], set[int]()
-    while stack:
-        name, part = stack.pop(0)
-        if id(part) in met:
-            continue
-        met.add(id(part))
-        if isinstance(part, functools.partial):
-            stack += [("", part.func), *((f"arg{i}", a) for i, a in enumerate(part.args)), *part.keywords.items()]
-        elif isinstance(part, types.MethodType):
-            stack += [("", part.__self__), ("", part.__func__)]
-        elif isinstance(part, types.FunctionType):
-            stack += _variables(part)
-        elif not isinstance(part, (types.ModuleType, type, types.BuiltinFunctionType)):
-            yield name, part
-            wrapped = getattr(part, "__wrapped__", None)
-            if callable(wrapped):
-                stack.append((name, wrapped))
-
-
-def _variables(fn: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
-        if cell != types.CellType():  # set already
-            yield name, cell.cell_contents
-    count = fn.__code__.co_argcount
-    yield from zip(fn.__code__.co_varnames[:count][::-1], (fn.__defaults__ or ())[::-1], strict=False)
-    yield from (fn.__kwdefaults__ or {}).items()
-    codes = [fn.__code__]
-    while codes:
-        code = codes.pop()
-        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        for name in code.co_names:
-            if name in fn.__globals__:
-                yield name, fn.__globals__[name]
-
-
-class _Names:
-    """Names by the id of a Value."""
-
-    def __init__(self) -> None:
-        self.names: dict[int, str] = {}
-        self.taken: dict[str, int] = {}  # which container has a name
-        self.met: set[int] = set()
-
-    def visit(self, part: Any, name: str) -> None:
-        if isinstance(part, Value):
-            self.give([part], part.label or name, name)
-            return
-        if not hasattr(part, "__dict__") and not isinstance(part, (list, tuple, dict)) and not _is_object_array(part):
-            return
-        if id(part) in self.met:
-            return
-        self.met.add(id(part))
-        if isinstance(part, nn.MLP) and type(part).parameters is nn.MLP.parameters:
-            for k, layer in enumerate(part.layers, start=1):
-                self.layer(layer, name, str(k))
-        elif isinstance(part, nn.Layer):
-            self.layer(part, name, "")
-        elif isinstance(part, (list, tuple)) or _is_object_array(part):
-            self.sequence(list(part), name)
-        elif isinstance(part, dict):
-            for key, child in part.items():
-                self.visit(child, str(key))
-        elif isinstance(part, nn.Module):
-            for key, child in vars(part).items():
-                self.visit(child, key)
-
-    def layer(self, layer: Any, name: str, number: str) -> None:
-        if id(layer) in self.met and number == "":
-            return
-        self.met.add(id(layer))
-        self.give([w for neuron in layer.neurons for w in neuron.w], f"W{number}", f"{name}.W{number}")
-        self.give([neuron.b for neuron in layer.neurons if isinstance(neuron.b, Value)], f"b{number}", f"{name}.b{number}")
-
-    def sequence(self, parts: list[Any], name: str) -> None:
-        """A regular nested list is one matrix; of another each part has a name of its own."""
-        if _shape(parts) is not None:
-            values = list(_leaves(parts))
-            labels = {value.label for value in values}
-            self.give(values, labels.pop() if len(labels) == 1 else "" or name, name)
-        else:
-            for i, child in enumerate(parts):
-                self.visit(child, f"{name}[{i}]")
-
-    def give(self, values: list[Value], name: str, longer: str) -> None:
-        """A name for some Values: the longer one where something else has the name."""
-        new = [value for value in values if id(value) not in self.names]
-        if not new:
-            return
-        name = name or longer
-        shape_of = id(new[0])
-        if self.taken.setdefault(name, shape_of) != shape_of and not _same_label(new, name):
-            name = longer
-        for value in new:
-            self.names[id(value)] = name
-
-
-def _same_label(values: list[Value], name: str) -> bool:
-    """Whether the name is the users' own label: then what they call alike is alike."""
-    return all(value.label == name for value in values)
-
-
-def _is_object_array(part: Any) -> bool:
-    return getattr(getattr(part, "dtype", None), "kind", "") == "O"
-
-
-def _shape(part: Any) -> tuple[int, ...] | None:
-    """The shape of a regular nested list of Values; None for anything else."""
-    if isinstance(part, Value):
-        return ()
-    if not isinstance(part, (list, tuple)) and not _is_object_array(part):
-        return None
-    shapes = {_shape(child) for child in part}
-    only = shapes.pop() if len(shapes) == 1 else None
-    return None if only is None else (len(part), *only)
-
-
-def _leaves(part: Any) -> Iterator[Value]:
-    if isinstance(part, Value):
-        yield part
-    else:
-        for child in part:
-            yield from _leaves(child)

@@ -196,7 +196,7 @@ class Groups:
         flags = bytearray(self.batched)
         alias = self.alias
         for i, operands in enumerate(args):
-            if operands and not flags[i] and not reduces[codes[i]] and any([after[alias[a]] for a in operands]):
+            if operands and not flags[i] and not reduces[codes[i]] and any(after[alias[a]] for a in operands):
                 after[i] = 1
                 phases[i] = 2
         return phases

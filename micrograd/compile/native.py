@@ -20,9 +20,9 @@ import numpy as np
 
 from micrograd.compile import toolchain
 from micrograd.compile.emit import Code, Dialect, Term, write
-from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take, shifted
-from micrograd.compile.streams import Stream
+from micrograd.compile.streams import Part, Stream
 from micrograd.compile.tape import KINDS
+from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Scatter, Take, reads, shifted
 from micrograd.compile.views import Nest, nest, strides
 
 STATEMENTS = 60  # in a function: compilers slow down on long ones
@@ -53,7 +53,7 @@ def _power(a: str, exponent: float) -> str | None:
     whole, half = divmod(size, 1.0)
     if size > 4 or half not in (0.0, 0.5):
         return None
-    factors = [a if half == 0.0 else f"mg_abs({a})"] * int(whole) + ["mg_root(%s)" % a] * (half == 0.5)
+    factors = [a if half == 0.0 else f"mg_abs({a})"] * int(whole) + [f"mg_root({a})"] * (half == 0.5)
     product = " * ".join(factors) or "MG(1.0)"
     return f"({product})" if exponent >= 0 else f"(MG(1.0) / ({product}))"
 
@@ -103,11 +103,16 @@ class Writer:
         self.lanes = 64 // size
         while self.lanes < 64 and rolled.lanes * self.lanes * 2 * size <= CACHE_BYTES:
             self.lanes *= 2
+        self._reads: list[tuple[int, int, int, Any]] | None = None
         self.table: list[Any] = []
         self.table_size = 0
         self.parts: list[str] = []
         self.needs: set[str] = {"base"}
-        self.leaves = [(base, base + space.size, k) for k, (space, base) in enumerate(rolled.spaces) if space.kind == "real" and not space.batched and space.size]
+        self.leaves = [
+            (base, base + space.size, k)
+            for k, (space, base) in enumerate(rolled.spaces)
+            if space.kind == "real" and not space.batched and space.size
+        ]
         self.scratch = 0
         self.copied: set[int] = set()  # spaces that some table reaches into: they are copied next to the other numbers
         shared, (start, end) = rolled.outputs[rolled.outputs < LANES], rolled.results
@@ -134,7 +139,9 @@ class Writer:
         """The array that some shared numbers lie in, and the address where it begins."""
         first = addresses.flat[0]
         if getattr(addresses, "shift", 0):
-            addresses = np.concatenate([np.asarray(addresses).ravel(), np.asarray(addresses).ravel() + addresses.shift * (addresses.turns - 1)])
+            addresses = np.concatenate(
+                [np.asarray(addresses).ravel(), np.asarray(addresses).ravel() + addresses.shift * (addresses.turns - 1)]
+            )
         start, end = self.rolled.sums
         if start <= first < end and (not looked_up or ((start <= addresses) & (addresses < end)).all()):
             return "s", start
@@ -228,22 +235,66 @@ class Writer:
     def stream(self, stream: Stream) -> str:
         """One loop over the steps of several instructions, each with its lag."""
         before, after, turns = [], [], []
-        for number, part in enumerate(stream.parts):
-            instruction, steps = part.instruction, part.walk.steps
-            if isinstance(instruction, Map):
-                index, body = "i", self.map(instruction, inside=True)
-            elif isinstance(instruction, Loop):
-                index, body = "r", "\n".join(self.statements(i) for i in instruction.body)
+        for number, parts in enumerate(_bundles(stream.parts)):
+            part, steps = parts[0], parts[0].walk.steps
+            if isinstance(part.instruction, (Map, Loop)):
+                body = self._bundle(parts)
             else:
-                index, name = "k", f"a{number}"
-                body = self._step_of_sum(instruction, name)
+                name = f"a{number}"
+                body = self._step_of_sum(part.instruction, name)
                 before.append(f"real {name}[L]; for (int l = 0; l < L; l++) {name}[l] = 0;")
-                after.append(self._end_of_sum(instruction, name))
+                after.append(self._end_of_sum(part.instruction, name))
             step = f"{steps - 1} - (g - {part.lag})" if part.turned else f"g - {part.lag}"
-            guard = "" if steps == stream.steps else f"if ({index} >= 0 && {index} < {steps}) "
-            turns.append(f"{{ const long {index} = {step}; {guard}{{ {body} }} }}")
+            guard = "" if steps == stream.steps else f"if (k >= 0 && k < {steps}) "
+            turns.append(f"{{ const long k = {step}; {guard}{{ {body} }} }}")
         loop = f"for (long g = 0; g < {stream.steps}; g++) {{\n" + "\n".join(turns) + "\n}"
         return "\n".join([*before, loop, *after])
+
+    def _bundle(self, parts: list[Part]) -> str:
+        """One step of some instructions, as one loop over the examples: what one makes and the next reads is not loaded."""
+        lines: list[str] = []
+        made: dict[tuple[int, int], str] = {}  # numbers by first address and step
+        counter = iter(range(1 << 30))
+        mine = {id(i) for part in parts for i in _steps_of(part.instruction)}
+        for i in (i for part in parts for i in _steps_of(part.instruction)):
+            operands, results = template(i.kind, i.partials)
+            names: dict[Term, str] = {}
+            for term, view in zip(operands, i.ins, strict=True):
+                literal, ends = self.constant(view), _step_ends(view)
+                names[term] = literal if literal is not None else made.get(ends, f"x{next(counter)}")
+                if literal is None and ends not in made:
+                    made[ends] = names[term]
+                    lines.append(f"const real {names[term]} = {self._one(view)};")
+            code, values = write(results, names, C, lambda: f"t{next(counter)}")
+            self.need(code)
+            lines += [f"const {'int' if _is_test(text) else 'real'} {name} = {text};" for name, text in code]
+            for out, value in zip(i.outs, values, strict=True):
+                made[_step_ends(out)] = value
+                if self._is_read(out, mine):
+                    lines.append(f"{self._one(out)} = {value};")
+        return f"MG_SIMD\nfor (int l = 0; l < L; l++) {{ {' '.join(lines)} }}"
+
+    def _one(self, view: Any) -> str:
+        """The number of step k of a walk along a view."""
+        first, step = _step_ends(view)
+        along = f" + {step}L * k" if step else ""
+        if first >= LANES:
+            return f"v[({first - LANES}{along}) * L + l]"
+        base, start = self._base(view)
+        return f"{base}[{first - start}{along}]"
+
+    def _is_read(self, out: Any, but: set[int]) -> bool:
+        """Whether anything but some instructions reads numbers of each example that one writes."""
+        if self._reads is None:
+            units = [*_units(self.rolled.batch), *_units(self.rolled.after)]
+            self._reads = [(*_reach(v), id(i), v) for i in units for v in reads(i)]
+            outs = self.rolled.outputs[self.rolled.outputs >= LANES]
+            self._reads += [(int(outs.min()), int(outs.max()), 0, outs)] if len(outs) else []
+        low, high = _reach(out)
+        return any(
+            low <= top and bottom <= high and (number not in but or _step_ends(view) != _step_ends(out))
+            for bottom, top, number, view in self._reads
+        )
 
     def _step_of_sum(self, instruction: Any, name: str) -> str:
         factors = [self._along(m[0]) for m in (instruction.a, instruction.b) if m is not None]
@@ -261,8 +312,8 @@ class Writer:
         assign = f"{sign}=" if instruction.add else f"= {sign}"
         return f"for (int l = 0; l < L; l++) {out} {assign} {name}[l];"
 
-    def map(self, instruction: Map, inside: bool = False) -> str:
-        """One loop for a group of instructions of one kind, over its members or the examples; ``inside`` one over i already."""
+    def map(self, instruction: Map) -> str:
+        """One loop for a group of instructions of one kind, over its members or the examples."""
         kind = KINDS[instruction.kind]
         reduced = kind.key[0] == "dot" and bool(kind.shape[-1])
         variadic = kind.op is not None and kind.op.arity is None
@@ -288,7 +339,7 @@ class Writer:
             if out is not None:
                 lines.append(f"{self.view(out, loops, number)} = {value};")
                 number += 1
-        return self.loops(() if inside else loops.lengths, " ".join(lines), lanes)
+        return self.loops(loops.lengths, " ".join(lines), lanes)
 
     def _reduction(self, loops: Nest, out: str, lines: str, value: str) -> str:
         """Members that are sums over the examples."""
@@ -324,7 +375,19 @@ class Writer:
                 call = self._call("mm", r, f"{s} * L", k, pa, ar, ak, pb, f"{bk} * L", pc, f"{cr} * L", add)
             else:
                 call = f"for (int i = 0; i < {s}; i++) " + self._call(
-                    "mm", r, "L", k, pa, ar, ak, f"{pb} + {bs}L * i * L", f"{bk} * L", f"{pc} + {cs}L * i * L", f"{cr} * L", add)
+                    "mm",
+                    r,
+                    "L",
+                    k,
+                    pa,
+                    ar,
+                    ak,
+                    f"{pb} + {bs}L * i * L",
+                    f"{bk} * L",
+                    f"{pc} + {cs}L * i * L",
+                    f"{cr} * L",
+                    add,
+                )
         elif k == 1:
             call = self._outer((pa, ar), (pb, bs), (pc, cr, cs), (r, s), add)
         elif (r == 1 or s == 1) and (ak == 1 or k == 1) and (bk == 1 or k == 1) and k > 1:
@@ -339,14 +402,17 @@ class Writer:
             call = self._call("mg", r, s, k, pa, ar, ak, pb, bs, bk, pc, cr, cs, add)
         return "\n".join([*lines, *out, call, *after])
 
-    def _outer(self, a: tuple[str, int], b: tuple[str, int], c: tuple[str, int, int], shape: tuple[int, int], add: int) -> str:
+    def _outer(
+        self, a: tuple[str, int], b: tuple[str, int], c: tuple[str, int, int], shape: tuple[int, int], add: int
+    ) -> str:
         """A column times a row, the longer steps of the target outside."""
         (pa, ar), (pb, bs), (pc, cr, cs), (r, s) = a, b, c, shape
         if (cs != 1 and cr == 1) or s == 1:
             (pa, ar), (pb, bs), (cr, cs), (r, s) = (pb, bs), (pa, ar), (cs, cr), (s, r)
         return (
             f"for (int i = 0; i < {r}; i++) {{ const real x = ({pa})[{ar}L * i]; const real *const y = {pb}; "
-            f"real *const z = {pc} + {cr}L * i;\nMG_SIMD\nfor (int j = 0; j < {s}; j++) z[{cs}L * j] {'+' * add}= x * y[{bs}L * j]; }}"
+            f"real *const z = {pc} + {cr}L * i;\nMG_SIMD\nfor (int j = 0; j < {s}; j++) "
+            f"z[{cs}L * j] {'+' * add}= x * y[{bs}L * j]; }}"
         )
 
     def _call(self, name: str, *args: Any) -> str:
@@ -354,7 +420,7 @@ class Writer:
         return f"mg_{name}({', '.join(map(str, args))});"
 
     def _matrix(self, m: Any, sign: int, across: bool = False) -> tuple[list[str], tuple[str, int, int]]:
-        """A matrix as pointer and steps; one that does not lie so in memory is gathered first, column by column if across."""
+        """A matrix as pointer and steps; one that does not lie so is gathered first, column by column if ``across``."""
         steps = strides(m)
         if steps is not None and sign > 0:
             return [], (self.pointer(m), steps[0], steps[1])
@@ -376,33 +442,45 @@ class Writer:
         steps = strides(c)
         if steps is not None:
             return [], (self.pointer(c), steps[0], steps[1]), []
-        rows, columns = c.shape
+        columns = c.shape[1]
         name = f"g{self.scratch}"
         self.scratch += 1
         lanes = c.flat[0] >= LANES
         place = self.lookup(c, f"{columns} * i + j")
         scratch = f"{name}[({columns} * i + j) * L + l]" if lanes else f"{name}[{columns} * i + j]"
-        before = [f"real {name}[{c.size}{' * L' if lanes else ''}];", self.loops(c.shape, f"{scratch} = {place};", bool(lanes))]
+        before = [
+            f"real {name}[{c.size}{' * L' if lanes else ''}];",
+            self.loops(c.shape, f"{scratch} = {place};", bool(lanes)),
+        ]
         after = [self.loops(c.shape, f"{place} = {scratch};", bool(lanes))]
         return before, (name, columns, 1), after
 
     def _lanes_product(self, a: Any, b: Any, c: Any, p: Product) -> str:
         """A product of two matrices that each example has its own of."""
-        (la, (pa, ar, ak)), (lb, (pb, bs, bk)), (out, (pc, cr, cs), after) = self._matrix(a, p.sign), self._matrix(b, 1), self._target(c)
+        (la, (pa, ar, ak)), (lb, (pb, bs, bk)), (out, (pc, cr, cs), after) = (
+            self._matrix(a, p.sign),
+            self._matrix(b, 1),
+            self._target(c),
+        )
         start = "o[l]" if p.add else "0"
         body = (
             f"for (int i = 0; i < {a.shape[0]}; i++) for (int j = 0; j < {b.shape[0]}; j++) {{\n"
             f"real *const o = {pc} + ({cr}L * i + {cs}L * j) * L; real sum[L];\n"
             f"for (int l = 0; l < L; l++) sum[l] = {start};\n"
             f"for (int k = 0; k < {a.shape[1]}; k++) {{ const real *const x = {pa} + ({ar}L * i + {ak}L * k) * L, "
-            f"*const y = {pb} + ({bs}L * j + {bk}L * k) * L;\nMG_SIMD\nfor (int l = 0; l < L; l++) sum[l] += x[l] * y[l]; }}\n"
+            f"*const y = {pb} + ({bs}L * j + {bk}L * k) * L;\n"
+            "MG_SIMD\nfor (int l = 0; l < L; l++) sum[l] += x[l] * y[l]; }\n"
             f"for (int l = 0; l < L; l++) o[l] = sum[l]; }}"
         )
         return "\n".join([*la, *lb, *out, body, *after])
 
     def _shared_product(self, a: Any, b: Any, c: Any, p: Product) -> str:
         """A product of two matrices that all examples share, as a part of sums that each has its own of."""
-        (la, (pa, ar, ak)), (lb, (pb, bs, bk)), (out, (pc, cr, cs), after) = self._matrix(a, p.sign), self._matrix(b, 1), self._target(c)
+        (la, (pa, ar, ak)), (lb, (pb, bs, bk)), (out, (pc, cr, cs), after) = (
+            self._matrix(a, p.sign),
+            self._matrix(b, 1),
+            self._target(c),
+        )
         body = (
             f"for (int i = 0; i < {a.shape[0]}; i++) for (int j = 0; j < {b.shape[0]}; j++) {{ real sum = 0;\n"
             f"for (int k = 0; k < {a.shape[1]}; k++) sum += ({pa})[{ar}L * i + {ak}L * k] * ({pb})[{bs}L * j + {bk}L * k];\n"
@@ -416,7 +494,23 @@ class Writer:
         lb, (pb, bs, bk) = self._matrix(b, 1)
         out, (pc, cr, cs), after = self._target(c)
         if lanes_a and lanes_b:
-            call = self._call("mt", a.shape[0], b.shape[0], "count", pa, f"{ar} * L", pb, f"{bs} * L", a.shape[1], f"{ak} * L", f"{bk} * L", pc, cr, cs, 1)
+            call = self._call(
+                "mt",
+                a.shape[0],
+                b.shape[0],
+                "count",
+                pa,
+                f"{ar} * L",
+                pb,
+                f"{bs} * L",
+                a.shape[1],
+                f"{ak} * L",
+                f"{bk} * L",
+                pc,
+                cr,
+                cs,
+                1,
+            )
             return "\n".join([*la, *lb, *out, call, *after])
         x = f"({pa})[({ar}L * i + {ak}L * k){' * L + l' if lanes_a else ''}]"
         y = f"({pb})[({bs}L * j + {bk}L * k){' * L + l' if lanes_b else ''}]"
@@ -548,10 +642,12 @@ class Writer:
         after = self._phase("after", rolled.after)
         batch = self._phase("batch", rolled.batch) if rolled.lanes else ""
         copies = "".join(
-            f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n" for begin, stop, space in self.leaves if space in self.copied
+            f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n"
+            for begin, stop, space in self.leaves
+            if space in self.copied
         )
-        start, end = rolled.sums
-        unused = "(void)in; (void)ix; (void)s; (void)t;"
+        start = rolled.sums[0]
+        unused = "(void)in; (void)ix; (void)o; (void)s; (void)t;"
         text = [f"{ENTRY.format(name='before')} {{\n  real *const s = w + {start}; {unused}\n{copies}{before}}}\n"]
         if rolled.lanes:
             text.append(self._batch_entry(batch))
@@ -583,14 +679,18 @@ class Writer:
         if len(outs):
             steps = strides(outs)
             source = self.at(outs, steps) if steps is not None else self.lookup(outs, "i")
-            lines_out = f"    for (int l = 0; l < count; l++) for (int i = 0; i < {len(outs)}; i++) out[{len(outs)} * (first + l) + i] = {source};\n"
+            lines_out = (
+                f"    for (int l = 0; l < count; l++) for (int i = 0; i < {len(outs)}; i++) "
+                f"out[{len(outs)} * (first + l) + i] = {source};\n"
+            )
         else:
             lines_out = ""
         if lines:
             self.needs.update(("vector", "pack"))
         return (
             f"{BATCH} {{\n  (void)out; (void)o; (void)t; (void)ix; (void)s;\n  const long last = examples - 1;\n"
-            f"  for (long first = from; first < to; first += L) {{\n    const long count = to - first < L ? to - first : L; (void)count;\n"
+            f"  for (long first = from; first < to; first += L) {{\n"
+            "    const long count = to - first < L ? to - first : L; (void)count;\n"
             f"{''.join(lines)}{calls}{lines_out}  }}\n}}\n"
         )
 
@@ -611,7 +711,10 @@ class _Walk:
     def member(self) -> str:
         """The number of the member within the loops."""
         lengths = self.nest.lengths
-        return " + ".join([f"{int(np.prod(lengths[i + 1 :]))} * {v}" for i, v in zip(range(len(lengths)), "ijh", strict=False)]) or "0"
+        return (
+            " + ".join([f"{int(np.prod(lengths[i + 1 :]))} * {v}" for i, v in zip(range(len(lengths)), "ijh", strict=False)])
+            or "0"
+        )
 
     def place(self, number: int, k: str = "") -> str:
         """The place of a number, relative to the array that it lies in."""
@@ -650,7 +753,7 @@ def _turn(addresses: Any) -> list[str]:
 
 
 def _row_step(view: Any, lengths: Any = None) -> int | None:
-    """The constant step along the rows of a view, None where there is none; of rows of different lengths beyond the first."""
+    """The constant step along the rows of a view, which may differ in their lengths; None where there is none."""
     if view.ndim == 1 or view.shape[1] == 1:
         return 0
     steps = np.diff(view, axis=1)
@@ -668,16 +771,61 @@ MACROS = """#ifdef __clang__  // without -fopenmp-simd the pragmas are left out,
 #define MG_SIMD _Pragma("omp simd")
 #define MG_SUM _Pragma("omp simd reduction(+ : sum)")
 #define MG_EXAMPLE (first + l < last ? first + l : last)
-#define MG_STATE const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, const int32_t *t, long first, long last, long count
+#define MG_STATE const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, const int32_t *t, \\
+  long first, long last, long count
 #define MG_USED (void)in, (void)ix, (void)w, (void)o, (void)v, (void)s, (void)t, (void)first, (void)last, (void)count
 static inline __attribute__((unused)) real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
 static inline __attribute__((unused)) real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqrt(a) + 0; }
 """
 ENTRY = "void mg_{name}(const real *const *in, const int64_t *const *ix, real *w, real *o, const int32_t *t)"
 BATCH = (
-    "void mg_batch(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, const int32_t *t, long from, long to, "
+    "void mg_batch(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, "
+    "const int32_t *t, long from, long to, "
     "long examples, real *out)"
 )
+
+
+def _bundles(parts: list[Part]) -> list[list[Part]]:
+    """The parts of a stream, those together that are at the same step at the same time."""
+    bundles: list[list[Part]] = []
+    for part in parts:
+        last = bundles[-1][-1] if bundles else None
+        alike = last and (last.walk.steps, last.lag, last.turned) == (part.walk.steps, part.lag, part.turned)
+        if last and alike and isinstance(part.instruction, (Map, Loop)) and isinstance(last.instruction, (Map, Loop)):
+            bundles[-1].append(part)
+        else:
+            bundles.append([part])
+    return bundles
+
+
+def _steps_of(instruction: Any) -> list[Map]:
+    return instruction.body if isinstance(instruction, Loop) else [instruction]
+
+
+def _step_ends(view: Any) -> tuple[int, int]:
+    """The first address of a view that is walked along, and its step."""
+    if hasattr(view, "shift"):
+        return int(view.flat[0]), view.shift
+    steps = strides(view)
+    assert steps is not None
+    return int(view[0]), steps[0]
+
+
+def _units(instructions: list[Any]) -> list[Any]:
+    found = []
+    for i in instructions:
+        if isinstance(i, Stream):
+            found += _units([part.instruction for part in i.parts])
+        else:
+            found += i.body if isinstance(i, Loop) else [i]
+    return found
+
+
+def _reach(view: Any) -> tuple[int, int]:
+    """The lowest and the highest address of a view."""
+    low, high = int(view.min()), int(view.max())
+    moved = getattr(view, "shift", 0) * (getattr(view, "turns", 1) - 1)
+    return min(low, low + moved), max(high, high + moved)
 
 
 def _is_test(text: str) -> bool:
@@ -702,7 +850,7 @@ def _prelude(needs: frozenset[str]) -> str:
 def _sections() -> dict[str, tuple[list[str], str]]:
     sections: dict[str, tuple[list[str], str]] = {}
     for file in ("math.h", "matmul.h"):
-        text = importlib.resources.files("micrograd.compile").joinpath("kernels", file).read_text()
+        text = (importlib.resources.files("micrograd.compile") / "kernels" / file).read_text()
         for part in re.split(r"^//@ ", text, flags=re.M)[1:]:
             head, _, body = part.partition("\n")
             name, _, needs = head.partition(":")
@@ -824,7 +972,8 @@ class NativeKernel:
         width = -(-max(end - start, 1) // 8) * 8
         self.sums = _aligned(chunks * width, self.dtype).reshape(chunks, width)[:, : max(end - start, 1)]
         calls = [
-            (ctypes.c_void_p(self.sums[i].ctypes.data), ctypes.c_long(edges[i]), ctypes.c_long(edges[i + 1])) for i in range(chunks)
+            (ctypes.c_void_p(self.sums[i].ctypes.data), ctypes.c_long(edges[i]), ctypes.c_long(edges[i + 1]))
+            for i in range(chunks)
         ]
         workers = min(self.threads, chunks)
         self.scratch = [_aligned(self.rolled.lanes * self.block + 64, self.dtype) for _ in range(workers)]
@@ -843,18 +992,108 @@ def _aligned(count: int, dtype: Any) -> Any:
 def c_source(rolled: Rolled, dtype: Any) -> str:
     """One self-contained C file of a vector program, with its tables, and a comment that says how to call it."""
     writer = Writer(rolled, "double" if dtype == np.float64 else "float")
-    table = _joined(writer.table).tolist()
-    rows = ",\n  ".join(", ".join(map(str, table[i : i + 20])) for i in range(0, len(table), 20))
     constants = ", ".join(_plain_number(x) for x in rolled.constants.tolist())
     return "\n".join(
         [
             _header(rolled, writer),
             writer.text,
-            f"const int32_t mg_table[] = {{\n  {rows}\n}};",
+            _tables(_joined(writer.table)),
             f"const real mg_constants[{max(len(rolled.constants), 1)}] = {{{constants or '0'}}};",
             "",
         ]
     )
+
+
+FILL = """int32_t mg_table[{size}];
+void mg_tables(void) {{
+  static const int32_t runs[][3] = {{  // how many numbers are given, how many there are, what is added in each period
+  {runs}
+  }};
+  static const int32_t given[] = {{
+  {given}
+  }};
+  const int32_t *next = given;
+  int32_t *t = mg_table;
+  for (long r = 0; r < {count}; r++) {{
+    for (long i = 0; i < runs[r][1]; i++) t[i] = i < runs[r][0] ? *next++ : t[i - runs[r][0]] + runs[r][2];
+    t += runs[r][1];
+  }}
+}}
+"""
+PERIOD = 32  # the longest that runs are looked for with
+RUNS = (1 << 14, 1 << 10, 1 << 7, 24)  # the lengths of runs that are looked for, one after the other
+
+
+def _tables(table: Any) -> str:
+    """The table as C: what repeats, but for a constant step, is filled in by a function."""
+    starts, periods, steps = _runs(table)
+    lengths = np.diff(starts, append=len(table))
+    given = np.minimum(periods, lengths)
+    # each number's place in its run tells whether it is given
+    place = np.arange(len(table)) - np.repeat(starts, lengths)
+    numbers = table[place < np.repeat(given, lengths)].tolist()
+    rows = np.stack([given, lengths, steps], axis=1).tolist()
+    return FILL.format(
+        size=len(table),
+        count=len(rows),
+        runs=",\n  ".join(", ".join(f"{{{a}, {b}, {c}}}" for a, b, c in rows[i : i + 8]) for i in range(0, len(rows), 8)),
+        given=",\n  ".join(", ".join(map(str, numbers[i : i + 20])) for i in range(0, len(numbers), 20)),
+    )
+
+
+def _runs(table: Any) -> tuple[Any, Any, Any]:
+    """Where runs begin, their periods and the step of each period; what does not repeat is a run of one period.
+
+    >>> _runs(np.concatenate([np.arange(30), [7, 7, 0], np.tile([0, 5], 20) + np.repeat(np.arange(20), 2)]))
+    (array([ 0, 30, 33]), array([1, 3, 2]), array([1, 0, 1]))
+    """
+    wide = table.astype(np.int64)
+    owner = np.zeros(len(table), dtype=bool)  # what belongs to a run already
+    found: list[Any] = [np.zeros((4, 0), dtype=np.int64)]
+    longest = dict.fromkeys(range(1, PERIOD + 1), len(table))  # that a period can still have
+    for least in RUNS:
+        for period, length in longest.items():
+            if length >= max(least, 3 * period) and not owner.all():
+                runs, longest[period] = _runs_of(wide, owner, period, max(least, 3 * period))
+                found.append(runs)
+    starts, ends, periods, steps = np.concatenate(found, axis=1)
+    order = np.argsort(starts)
+    starts, ends, periods, steps = starts[order], ends[order], periods[order], steps[order]
+    gaps, stops = np.concatenate([[0], ends]), np.concatenate([starts, [len(table)]])
+    gap = stops > gaps
+    begins = np.concatenate([starts, gaps[gap]])
+    order = np.argsort(begins)
+    return (
+        begins[order],
+        np.concatenate([periods, (stops - gaps)[gap]])[order],
+        np.concatenate([steps, np.zeros(int(gap.sum()), np.int64)])[order],
+    )
+
+
+def _runs_of(table: Any, owner: Any, period: int, least: int) -> tuple[Any, int]:
+    """Starts, ends, periods and steps of the long runs of one period in what has no owner; and the length of the next.
+
+    They own their numbers from then on.
+    """
+    step = table[period:] - table[:-period]
+    same = step[1:] == step[:-1]
+    taken = np.concatenate([[0], np.cumsum(owner)])
+    free = taken[period + 1 :] == taken[: -period - 1]  # runs do not reach over what others have
+    same &= free[1:] & free[:-1]
+    breaks = np.concatenate([[0], np.flatnonzero(~same) + 1, [len(step)]])
+    lengths = np.diff(breaks) + period
+    long = np.flatnonzero((lengths >= least) & free[breaks[:-1]])
+    begins, ends = breaks[long], breaks[long + 1] + period
+    longest = int(lengths[lengths < least].max(initial=0))
+    begins[1:] = np.maximum(begins[1:], ends[:-1])  # a stretch begins within the last period of the one before
+    usable = ends - begins >= least
+    longest = max(longest, int((ends - begins)[~usable].max(initial=0)))
+    begins, ends = begins[usable], ends[usable]
+    marks = np.zeros(len(table) + 1, dtype=np.int64)
+    marks[begins] += 1
+    marks[ends] -= 1
+    owner |= np.cumsum(marks[:-1]) > 0
+    return np.stack([begins, ends, np.full(len(begins), period), step[begins]]), longest
 
 
 def _plain_number(x: float) -> str:
@@ -864,7 +1103,8 @@ def _plain_number(x: float) -> str:
 def _header(rolled: Rolled, writer: Writer) -> str:
     real = writer.real
     inputs = [
-        f"   {'in' if space.kind == 'real' else 'ix'}[{k}]  {space.name}: {space.size} {real if space.kind == 'real' else 'int64_t'}"
+        f"   {'in' if space.kind == 'real' else 'ix'}[{k}]  {space.name}: {space.size} "
+        + (real if space.kind == "real" else "int64_t")
         + (" for each example, example by example" if space.batched else "")
         for k, (space, _) in enumerate(rolled.spaces)
         if space.size
@@ -877,16 +1117,18 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         "",
         "   Inputs, one pointer for each number (those not listed may be null):",
         *inputs,
-        f"   Work space: real w[{rolled.shared + 16}], whose first {len(rolled.constants)} numbers are mg_constants, set once.",
+        f"   Work space: real w[{rolled.shared + 16}]; set its first {len(rolled.constants)} numbers to mg_constants once.",
         f"   Results: real o[{max(rolled.results[1] - rolled.results[0], 1)}].",
-        "   Call mg_before(in, ix, w, o, mg_table).",
+        "   Call mg_tables() once, and then mg_before(in, ix, w, o, mg_table).",
     ]
     if rolled.lanes:
         start, end = rolled.sums
         lines += [
-            f"   Then, for the examples from .. to - 1 of all of them, mg_batch(in, ix, w, o, v, s, mg_table, from, to, examples, out) with",
-            f"   real v[{rolled.lanes * writer.lanes}] as scratch, s[{end - start}] zeroed before, to which the sums over the examples are added, and",
-            f"   out with {lanes} results for each example.  Copy s to w + {start}, then call mg_after(in, ix, w, o, mg_table).",
+            "   Then, for the examples from .. to - 1 of all of them,",
+            "   mg_batch(in, ix, w, o, v, s, mg_table, from, to, examples, out)",
+            f"   with real v[{rolled.lanes * writer.lanes}] as scratch, s[{end - start}] zeroed before, to which sums over the",
+            f"   examples are added, and out with {lanes} results for each example.  Copy s to w + {start}, then call",
+            "   mg_after(in, ix, w, o, mg_table).",
         ]
     start, end = rolled.results
     apart = shared[(shared >= start) & (shared < end)] if writer.results_apart else shared[:0]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from micrograd.compile.emit import Code, Term
-from micrograd.compile.tape import KINDS
 from micrograd.compile.streams import Stream
+from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import (
     LANES,
     Addresses,
@@ -63,7 +63,8 @@ class NumpyKernel:
     def run(self, inputs: Sequence[Any], examples: int = 1) -> tuple[Any, Any]:
         """The outputs that all examples share, and those of each example as an array (examples, number of them).
 
-        ``inputs`` has an array for each space of the program, in order: of ``size`` numbers, or of so many for each example if it is batched.
+        ``inputs`` has an array for each space of the program, in order: of ``size`` numbers, or of so many for each example
+        if it is batched.
         """
         rolled = self.rolled
         w = np.zeros(rolled.shared, self.dtype)

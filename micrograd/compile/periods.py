@@ -10,7 +10,7 @@ from micrograd.compile.groups import Groups
 
 TURNS = 4  # fewer are not worth a loop
 PERIOD = 400  # groups in a turn, at most
-WIDTH = 16  # operands that are followed one by one; of larger groups those of the first member, as the others keep their distance
+WIDTH = 16  # operands that are followed one by one; of larger groups those of the first member
 
 
 class Periods:
@@ -56,7 +56,7 @@ class Periods:
                 breaks = np.flatnonzero(~np.append(like, False))
                 counts[: len(like)] = breaks[np.searchsorted(breaks, np.arange(len(like)))] - np.arange(len(like))
             run = self.runs[period] = counts.tolist()
-        return run
+        return run  # type: ignore[no-any-return]
 
 
 def _bases(groups: Groups, starts: Any, ends: Any) -> Any:
@@ -89,7 +89,11 @@ def _signatures(groups: Groups, starts: Any, ends: Any, bases: Any) -> Any:
     spread = (column.astype(np.uint64) + np.uint64(7)) * np.uint64(0xC2B2AE3D27D4EB4F)
     inner = (groups.operands[low:high] - base).astype(np.uint64) * (mix[owner] ^ spread)
     inner[_is_small(groups, starts, ends)[of[owner]]] = 0
-    total = np.add.reduceat(np.concatenate([inner, np.zeros(1, np.uint64)]), groups.offsets[first:last] - low) if len(inner) else out * np.uint64(0)
+    total = (
+        np.add.reduceat(np.concatenate([inner, np.zeros(1, np.uint64)]), groups.offsets[first:last] - low)
+        if len(inner)
+        else out * np.uint64(0)
+    )
     per_group = np.add.reduceat(out + total, starts - first)
     keys = groups.key[starts].astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93) + (ends - starts).astype(np.uint64)
     return np.unique(per_group ^ keys, return_inverse=True)[1]

@@ -20,6 +20,7 @@ from micrograd.compile.arguments import Argument, builder, describe, detailed
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.parameters import Parameters
 from micrograd.compile.recording import Recording, Request, Routine, Stats
+from micrograd.compile.schedule import schedule
 from micrograd.compile.surroundings import Surroundings
 from micrograd.compile.toolchain import NoCompiler
 from micrograd.compile.vector import Rolled
@@ -37,7 +38,9 @@ class Program:
     Calls in several threads are right: one runs at a time.
     """
 
-    def __init__(self, fn: Callable[..., Any], batch: Any, reduce: str | None, backend: str, dtype: str, threads: int) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], batch: Any, reduce: str | None, backend: str, dtype: str, threads: int
+    ) -> None:
         _check(fn, batch, reduce, backend, dtype, threads)
         self.fn, self.reduce, self.threads, self.backend = fn, reduce, threads, backend
         self.batch = batch if isinstance(batch, (int, type(None))) else tuple(batch)
@@ -80,7 +83,11 @@ class Program:
             outs = len(recording.tape.outputs)
             width = sum(recording.tape.spaces[space].size for p in positions for space in recording.real_spaces(p))
             rows = [self._gradients(recording, positions, numbers, outs + i * width, examples) for i in range(outs)]
-        return _arranged(recording.structure, rows if isinstance(wrt, tuple) else [row[0] for row in rows], 1 if self._per_example(recording) else 0)
+        return _arranged(
+            recording.structure,
+            rows if isinstance(wrt, tuple) else [row[0] for row in rows],
+            1 if self._per_example(recording) else 0,
+        )
 
     def hvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
         """The Hessian times a vector, as :func:`micrograd.hvp`: the derivative of the gradient in a direction.
@@ -100,7 +107,7 @@ class Program:
         return products[0] if len(positions) == 1 else products
 
     def backward(self, *args: Any) -> Any:
-        """Add the gradient by the captured parameters into their ``grad``, as ``loss.backward()`` does, and give the value."""
+        """Add the gradient by the captured parameters into their ``grad``, as ``loss.backward()`` does; give the value."""
         with self._lock:
             recording, numbers, examples = self._asked("grad", args, ())
             recording.reader.add(_array(numbers, 1))
@@ -156,12 +163,14 @@ class Program:
 
     # ---------------------------------------------------------------------------------------------------- recording
 
-    def _asked(self, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None, vectors: Any = None) -> tuple[Recording, Any, int]:
+    def _asked(
+        self, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None, vectors: Any = None
+    ) -> tuple[Recording, Any, int]:
         """The numbers that a request gives; ``wrt`` is None for none, () for the captured parameters."""
         recording, arguments, examples = self._recorded(args, wrt or ())
         if what in ("grad", "hvp") and not recording.scalar:
             raise TypeError(
-                f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one number: use jacobian"
+                f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one: use jacobian"
             )
         routine = recording.asked.get((what, wrt))
         if routine is None:
@@ -212,7 +221,9 @@ class Program:
         positions = wrt if isinstance(wrt, tuple) else (wrt,)
         for p in positions:
             if isinstance(p, bool) or not isinstance(p, int) or not -count <= p < count:
-                raise ValueError(f"wrt must be the position of one of the {count} arguments, or a tuple of such, got {wrt!r}")
+                raise ValueError(
+                    f"wrt must be the position of one of the {count} arguments, or a tuple of such, got {wrt!r}"
+                )
         if not positions:
             raise ValueError("wrt must name at least one argument: backward() takes the gradient by captured parameters")
         return tuple(p % count for p in positions)
@@ -251,7 +262,9 @@ class Program:
             return leaves[0] if recording.scalar else trees.unflatten(recording.structure, leaves)
         return _arranged(recording.structure, [_over(number, examples) for number in numbers[:count]], 1)
 
-    def _gradients(self, recording: Recording, positions: tuple[int, ...], numbers: Any, start: int, examples: int) -> tuple[Any, ...]:
+    def _gradients(
+        self, recording: Recording, positions: tuple[int, ...], numbers: Any, start: int, examples: int
+    ) -> tuple[Any, ...]:
         """Gradients by several arguments, each in its structure, from the numbers that begin at ``start``."""
         gradients = []
         for p in positions:
@@ -288,7 +301,7 @@ class Program:
         """The C program of what was asked last: one self-contained file, whose first comment says how to call it."""
         from micrograd.compile.native import c_source
 
-        return c_source(self._shown().rolled, self.dtype)
+        return c_source(schedule(self._shown().rolled), self.dtype)
 
     def __str__(self) -> str:
         """The vector program of what was asked last as equations, forward then backward."""
@@ -303,7 +316,7 @@ class Program:
 
     def _shown_names(self, captured: Sequence[Value]) -> list[str]:
         """What the equations call captured Values; a program that was loaded has their names from its file."""
-        from micrograd.compile.equations import parameter_names
+        from micrograd.compile.naming import parameter_names
 
         saved = getattr(self.fn, "parameter_names", None)
         return parameter_names(self.fn, captured) if saved is None else [saved[id(v)] for v in captured]
@@ -326,7 +339,11 @@ class _Traced:
 def _check(fn: Any, batch: Any, reduce: Any, backend: Any, dtype: Any, threads: Any) -> None:
     if not callable(fn):
         raise TypeError(f"compile() takes a function, got {type(fn).__name__}")
-    for name, value, allowed in (("backend", backend, BACKENDS), ("dtype", dtype, tuple(DTYPES)), ("reduce", reduce, REDUCTIONS)):
+    for name, value, allowed in (
+        ("backend", backend, BACKENDS),
+        ("dtype", dtype, tuple(DTYPES)),
+        ("reduce", reduce, REDUCTIONS),
+    ):
         if value not in allowed:
             raise ValueError(f"compile(): {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:

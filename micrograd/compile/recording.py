@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from micrograd import trees
+from micrograd.compile import tape as tapes
 from micrograd.compile.adjoint import adjoint
 from micrograd.compile.arguments import Argument, Place, rebuild
 from micrograd.compile.parameters import Reader
 from micrograd.compile.roll import roll
 from micrograd.compile.schedule import schedule
 from micrograd.compile.simplify import Sums, simplify
-from micrograd.compile import tape as tapes
 from micrograd.compile.tape import Space, Tape
 from micrograd.compile.trace import Index, Trace
 from micrograd.compile.vector import LANES, Rolled
@@ -44,12 +46,25 @@ class Stats:
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
         """Run a stage, add up its time, and print the form it gives where ``MICROGRAD_TRACE=1`` asks for it."""
         start = time.perf_counter()
-        result = work()
+        with _collector_off():
+            result = work()
         seconds = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         if os.environ.get("MICROGRAD_TRACE") == "1":
             print(f"--- {name}: {seconds * 1e3:.1f} ms\n{result}", file=sys.stderr)
         return result
+
+
+@contextlib.contextmanager
+def _collector_off() -> Iterator[None]:
+    """Without Python's garbage collector: it would walk over a million new instructions again and again, for nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass
@@ -158,7 +173,10 @@ class Recording:
             for (space, position), size in self.trace.bounds.items():
                 found.setdefault(self.where[space], {})[position] = size
             self._bounds = {
-                where: (slice(None) if list(sizes) == list(range(len(sizes))) else list(sizes), np.array(list(sizes.values())))
+                where: (
+                    slice(None) if list(sizes) == list(range(len(sizes))) else list(sizes),
+                    np.array(list(sizes.values())),
+                )
                 for where, sizes in found.items()
             }
             for where, (positions, sizes) in self._bounds.items():
@@ -176,6 +194,7 @@ class Recording:
             tape = stats.stage("simplify", lambda: simplify(self.tape))
             tape = stats.stage("adjoint", lambda: self._asked(tape, request))
             rolled = stats.stage("roll", lambda: roll(tape))
+            rolled.wrt = self._wrt(rolled, request)
             scheduled = stats.stage("schedule", lambda: schedule(rolled))
             made = stats.stage("backend", lambda: kernel(scheduled))
             found = self.routines[request] = Routine(made, rolled, rolled.outputs >= LANES)
@@ -185,6 +204,16 @@ class Recording:
             stats.bytes += made.bytes
             stats.backend = made.name
         return found
+
+    def _wrt(self, rolled: Rolled, request: Request) -> Any:
+        """For each output the address of the leaf by which it is a derivative, -1 for a result."""
+        what, *rest = request
+        if what == "hvp":
+            return None
+        results = len(self.tape.outputs)
+        spaces = [rolled.spaces[space] for space in (rest[0] if rest else ())]
+        leaves = [base + np.arange(space.size) for space, base in spaces]
+        return np.concatenate([np.full(results, -1), *leaves * results])
 
     def _asked(self, tape: Tape, request: Request) -> Tape:
         """The tape with what is asked for as its outputs."""

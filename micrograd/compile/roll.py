@@ -57,7 +57,9 @@ class _Roller:
             setattr(rolled, name, self._instructions(some) if len(some) else [])
         rolled.outputs = self.address[[self.alias[out] for out in self.tape.outputs]]
         rolled.adjoints = self._adjoints()
-        rolled.names = {int(self.address[self.alias[n]]): label for n, label in self.tape.labels.items() if self.alias[n] >= 0}
+        rolled.names = {
+            int(self.address[self.alias[n]]): label for n, label in self.tape.labels.items() if self.alias[n] >= 0
+        }
         return rolled
 
     def _instructions(self, some: Any) -> list[Instruction]:
@@ -117,7 +119,9 @@ class _Roller:
                 return None
         order = np.argsort(c, kind="stable")
         b = None if b is None else b[order]
-        return Rows(a[order], b, c[order], 1 if sign[0] or sign[2] else -1, False, False, lengths=np.concatenate(lengths)[order])
+        return Rows(
+            a[order], b, c[order], 1 if sign[0] or sign[2] else -1, False, False, lengths=np.concatenate(lengths)[order]
+        )
 
     def _loop(self, group: int, period: int, turns: int) -> Loop | None:
         """A loop over equal periods of groups, None where the instructions that they make are not equal after all."""
@@ -167,7 +171,9 @@ class _Roller:
         of_rank[ranks[primal]] = nodes[primal]
         pairs = np.stack([nodes[~primal], of_rank[ranks[~primal]]])
         # a local derivative has the rank of its operation too: it is a partial, or reads the operation's value first
-        reads = np.fromiter((self.tape.args[n][0] if self.tape.args[n] else -1 for n in pairs[0].tolist()), np.int64, len(pairs[0]))
+        reads = np.fromiter(
+            (self.tape.args[n][0] if self.tape.args[n] else -1 for n in pairs[0].tolist()), np.int64, len(pairs[0])
+        )
         pairs = pairs[:, (pairs[1] >= 0) & (reads != pairs[1])]
         addresses = self.address[np.array(self.alias, dtype=np.int64)[pairs]]
         return addresses[:, (addresses >= 0).all(axis=0)]
@@ -228,9 +234,14 @@ class _Roller:
             return
         segments = [s for sign, a, b in parts for s in self._segments(sign, a, b)]
         found = [(sign, a, b, _grid(a, b)) for sign, a, b in segments]
-        if not any(grid is not None and _worth(grid, a.shape[1]) for _, a, _, grid in found) and plus + minus + single + negative <= 8:
+        if (
+            not any(grid is not None and _worth(grid, a.shape[1]) for _, a, _, grid in found)
+            and plus + minus + single + negative <= 8
+        ):
             places = self._places(members)
-            ins = [column for sign, a, b in parts for pair in zip(a.T, b.T, strict=True) for column in pair] + list(operands[:, n:].T)
+            ins = [column for sign, a, b in parts for pair in zip(a.T, b.T, strict=True) for column in pair] + list(
+                operands[:, n:].T
+            )
             self.made.append(Map(kind.code, [places], (), ins))
             return
         places = self._places(members)
@@ -256,7 +267,7 @@ class _Roller:
             for number, columns in enumerate(kinds):
                 sign = 1 if positive[columns][0] else -1
                 self.made.append(Rows(singles[:, columns], None, places, sign, number > 0, reduced))
-        return width > 0
+        return bool(width)
 
     def _canonical(self, pairs: Any) -> tuple[Any, Any]:
         """The factors of products with what was there first on the left, and the products in the order of memory."""

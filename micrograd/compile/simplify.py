@@ -1,6 +1,6 @@
 """Simplify: common subexpressions once, constants folded, dead code dropped, sums of products flattened to n-ary dots.
 
-``a*b + c*d - e`` is one instruction ``dot[2, 0, 0, 1]``: a sum or a product that only one other sum reads becomes part of it.
+``a*b + c*d - e`` is one instruction ``dot[2, 0, 0, 1]``: a sum or a product that one other sum alone reads is part of it.
 So a weighted sum is one instruction, however it was written: left to right, by ``sum()``, reversed or by ``dot``.
 """
 
@@ -40,6 +40,8 @@ def _fold(tape: Tape) -> Tape:
     position = [0] * len(tape)
     memo: defaultdict[int, dict[tuple[int, ...], int]] = defaultdict(dict)  # by kind and operands
     constants, codes, args, labels, positions = new.constants, new.codes, new.args, tape.labels, tape.positions
+    key: tuple[int, ...]
+    mapped: tuple[int, ...]
     for i, (code, operands) in enumerate(zip(tape.codes, tape.args, strict=True)):
         if not live[i]:
             continue
@@ -56,7 +58,7 @@ def _fold(tape: Tape) -> Tape:
         known = memo[code]
         found = known.get(key)
         if found is None:
-            if mapped[0] in constants and KINDS[code].key[0] == "apply" and all([a in constants for a in mapped]):
+            if mapped[0] in constants and KINDS[code].key[0] == "apply" and all(a in constants for a in mapped):
                 found = new.constant(_known(code, tuple([constants[a] for a in mapped])))
             else:
                 found = len(codes)
@@ -102,7 +104,9 @@ class Sums:
         """The instruction of a sum of products; a sum of one term is that term."""
         plus, minus, single, negative = terms
         if negative:
-            negative = [a for a in negative if self.tape.constants.get(a) != 0.0] or ([] if plus or minus or single else negative)
+            negative = [a for a in negative if self.tape.constants.get(a) != 0.0] or (
+                [] if plus or minus or single else negative
+            )
         if single:
             single = self._numbers(single, bool(plus or minus or negative))
             if not reduced and len(single) == 1 and not (plus or minus or negative):
@@ -162,7 +166,7 @@ class _Flattening:
             if code == MUL:
                 a, b = args
                 if negations and (a in negations or b in negations):
-                    products[i] = self.negated_product(a, b)
+                    products[i] = self.signed_product(a, b)
                 else:
                     x, y = position[a], position[b]
                     if x < 0:
@@ -174,7 +178,7 @@ class _Flattening:
                 if largest or code == DOT:
                     for a in args[:-1] if code == DOT else args:
                         if a in largest or code == DOT:
-                            self.written(a)
+                            self.written(negations.get(a, a))
                 if code == NEG and uses[i] == 1:
                     negations[i] = args[0]
             elif code == SQUARE:
@@ -219,7 +223,7 @@ class _Flattening:
         """Note where an instruction is in the new tape, which is laid out in the order of the user's code."""
         self.position[i] = node
         self.new.rank.setdefault(node, i)
-        if i in self.tape.labels:
+        if self.tape.labels and i in self.tape.labels:
             self.new.labels.setdefault(node, self.tape.labels[i])
 
     def written(self, i: int) -> int:
@@ -236,7 +240,7 @@ class _Flattening:
     def gathered(self, operands: Iterable[int]) -> Terms:
         """The terms of a sum of these, left to right: what waits is taken apart."""
         codes, args, position, products = self.tape.codes, self.tape.args, self.position, self.products
-        plus, minus, single, negative = terms = [list[int](), list[int](), list[int](), list[int]()]
+        terms: Terms = [[], [], [], []]
         stack = list(operands)[::-1]  # of those to be subtracted the complement
         while stack:
             i = stack.pop()
@@ -245,21 +249,24 @@ class _Flattening:
                 i = ~i
             node = position[i]
             if node >= 0:
-                (negative if negated else single).append(node)
+                terms[2 + negated].append(node)
                 continue
             pair = products.pop(i, None)
             if pair is not None:
-                self.add(pair, negated, terms)
+                if pair[0] >= 0 and pair[1] >= 0:
+                    terms[negated] += pair
+                else:
+                    self.add(pair, negated, terms)
                 continue
             code = codes[i]
             if code == DOT:
                 n = len(args[i]) // 2
                 for w, x in zip(args[i][:n], args[i][n:-1], strict=True):
-                    self.add(self.product(position[w], position[x]), negated, terms)
+                    self.add(self.signed_product(w, x), negated, terms)
                 inner = args[i][-1:]
             else:
                 inner = args[i][::-1]
-            if code == SUB or code == NEG:
+            if code in (SUB, NEG):
                 inner = (~inner[0], *inner[1:])
             stack += [~a for a in inner] if negated else inner
         return terms
@@ -279,8 +286,8 @@ class _Flattening:
             return b, self.units[a]
         return (a, self.units[b]) if b in self.units else (a, b)
 
-    def negated_product(self, a: int, b: int) -> tuple[int, int]:
-        """The factors of a product where one or both are negations, the first one's complement for minus their product."""
+    def signed_product(self, a: int, b: int) -> tuple[int, int]:
+        """The factors of a product where one or both may be negations: the first one's complement means minus."""
         minus = (a in self.negations) != (b in self.negations)
         x, y = self.product(self.written(self.negations.get(a, a)), self.written(self.negations.get(b, b)))
         if not minus:

@@ -1,7 +1,7 @@
 """Streams: long instructions that walk the same way are run side by side, a step of each at a time.
 
 A simulation of 252 steps over a block of paths would otherwise be a dozen passes over arrays that do not fit into a core's
-nearest cache.  An instruction joins a stream when each number that it reads was made some fixed count of steps earlier; where
+nearest cache.  An instruction joins a stream when each number that it reads was made a fixed count of steps earlier; where
 it needs one that is made later, it lags behind.
 """
 
@@ -110,7 +110,9 @@ def _flat(instruction: Any) -> list[Any]:
 
 
 def _outs(instruction: Any) -> list[Any]:
-    return instruction.outs if isinstance(instruction, Map) else [getattr(instruction, "c", getattr(instruction, "out", None))]
+    return (
+        instruction.outs if isinstance(instruction, Map) else [getattr(instruction, "c", getattr(instruction, "out", None))]
+    )
 
 
 def _range(view: Any) -> tuple[int, int]:
@@ -143,14 +145,27 @@ def walk_of(instruction: Any) -> Walk | None:
             return None
         return Walk(len(outs[0]), ends[: len(outs)], ends[len(outs) :], [], True)  # type: ignore[arg-type]
     if isinstance(instruction, Loop):
-        if instruction.turns < SHORTEST or not all(isinstance(i, Map) and len(i.ins[0]) == 1 and i.outs[0][0] >= LANES for i in instruction.body):
+        steps: list[Any] = instruction.body
+        if not all(isinstance(i, Map) and len(i.ins[0]) == 1 and i.outs[0][0] >= LANES for i in steps):  # type: ignore[index]
             return None
-        writes = [(int(o[0]), o.shift) for i in instruction.body for o in i.outs]
-        reads = [(int(v[0]), v.shift) for i in instruction.body for v in i.ins]
+        if instruction.turns < SHORTEST:
+            return None
+        writes = [(int(o[0]), o.shift) for i in steps for o in i.outs]
+        reads = [(int(v[0]), v.shift) for i in steps for v in i.ins]
         return Walk(instruction.turns, writes, reads, [], False)
-    if isinstance(instruction, Rows) and len(instruction.c) == 1 and not instruction.largest and instruction.a.shape[1] >= SHORTEST:
+    if (
+        isinstance(instruction, Rows)
+        and len(instruction.c) == 1
+        and not instruction.largest
+        and instruction.a.shape[1] >= SHORTEST
+    ):
         views = [instruction.a[0], *([] if instruction.b is None else [instruction.b[0]])]
-    elif isinstance(instruction, Product) and instruction.reduced and instruction.c.size == 1 and instruction.a.shape[1] >= SHORTEST:
+    elif (
+        isinstance(instruction, Product)
+        and instruction.reduced
+        and instruction.c.size == 1
+        and instruction.a.shape[1] >= SHORTEST
+    ):
         views = [instruction.a[0], instruction.b[0]]
     else:
         return None

@@ -91,7 +91,7 @@ class Surroundings:
             self._push((x.func, x.args, getattr(x, "keywords", None)))
         elif hasattr(x, "__dict__"):
             self._hold(vars(x))
-            self._push((*vars(x).values(), getattr(type(x), "__call__", None)))
+            self._push((*vars(x).values(), vars(type(x)).get("__call__")))
 
     def _enter_function(self, fn: types.FunctionType) -> None:
         """A function's code, its defaults, its closure, and the globals that it names."""

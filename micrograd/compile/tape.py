@@ -258,5 +258,5 @@ def _arity(kind: Kind) -> int | None:
         return 2 * (plus + minus) + single + negative
     if what == "apply":
         return kind.op.arity if kind.op is not None else None
-    counts = {"take": lambda: kind.shape[0] + 1, "given": lambda: 2 * kind.shape[0] + 1, "partial": lambda: 1}
-    return counts[what]() if what in counts else None
+    counts = {"take": (1, 1), "given": (2, 1), "largest": (1, 0), "partial": (0, 1)}
+    return counts[what][0] * kind.shape[0] + counts[what][1] if what in counts else None

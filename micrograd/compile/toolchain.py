@@ -28,10 +28,21 @@ from pathlib import Path
 
 FORMAT = 1  # of the cache; a new number leaves every older object to be evicted
 FLAGS = (
-    *("-std=gnu11", "-O2", "-ftree-vectorize", "-fPIC", "-shared"),  # as fast as -O3 here, and compiled in two thirds of the time
+    *(
+        "-std=gnu11",
+        "-O2",
+        "-ftree-vectorize",
+        "-fPIC",
+        "-shared",
+    ),  # as fast as -O3 here, and compiled in two thirds of the time
     *("-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"),  # never -ffast-math: infinities and NaNs keep their meaning
 )
-NATIVE = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",), ())  # compilers differ, and so do machines: the first that works
+NATIVE = (
+    ("-march=native", "-mprefer-vector-width=512"),
+    ("-march=native",),
+    ("-mcpu=native",),
+    (),
+)  # compilers differ, and so do machines: the first that works
 TRIAL = "#include <math.h>\ndouble trial(double x) { return exp(x); }\n"
 
 CACHE_BYTES = 256 * 2**20

@@ -12,7 +12,7 @@ import numbers
 import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from micrograd import ops
 from micrograd.anomaly import _line_outside
@@ -29,7 +29,7 @@ class TraceError(TypeError):
     """A traced function asked for what is not known before the program runs."""
 
 
-def _refuse(what: str, instead: str) -> Any:
+def _refuse(what: str, instead: str) -> NoReturn:
     line = _line_outside(sys._getframe(2))
     raise TraceError(
         f"{line}: {what} a traced Value, but a compiled function is recorded once, before its numbers are known: {instead}"
@@ -185,7 +185,7 @@ class Symbol(Value):
     trace: Trace
     node: int
 
-    @property  # type: ignore[override]
+    @property
     def data(self) -> float:
         return _refuse("this line reads .data of", _NUMBER)
 
@@ -193,11 +193,11 @@ class Symbol(Value):
     def data(self, _: Any) -> None:
         _refuse("this line sets .data of", "compute a new Value")
 
-    @property  # type: ignore[override]
-    def grad(self) -> float:
+    @property
+    def grad(self) -> float:  # type: ignore[override]
         return _refuse("this line reads .grad of", "use program.value_and_grad, or program.backward for captured parameters")
 
-    @property  # type: ignore[override]
+    @property
     def label(self) -> str:
         return self.trace.tape.labels.get(self.node, "")
 
@@ -206,7 +206,7 @@ class Symbol(Value):
         self.trace.tape.labels[self.node] = name
 
     @property
-    def parents(self) -> tuple[Value, ...]:  # type: ignore[override]
+    def parents(self) -> tuple[Value, ...]:
         return ()
 
     @property
@@ -276,7 +276,8 @@ for _name, _method in list(vars(Value).items()):  # tanh, exp, ...: each method 
     _op = ops.TABLE.get(getattr(_method, "__name__", ""))
     if _name[0] != "_" and _op is not None and callable(_method) and not _op.params:
         setattr(Symbol, _name, _unary(tapes.apply(_op)) if _op.arity == 1 else _binary(tapes.apply(_op)))
-Symbol.abs = Symbol.__abs__ = _unary(tapes.apply(ops.abs))  # type: ignore[method-assign]
+for _name in ("abs", "__abs__"):
+    setattr(Symbol, _name, _unary(tapes.apply(ops.abs)))
 
 
 class Predicate:
@@ -311,7 +312,7 @@ class Predicate:
     def __float__(self) -> float:
         return _refuse("this line makes a number of a comparison of", "write where(a > b, 1.0, 0.0)")
 
-    __int__ = __index__ = __float__  # type: ignore[assignment]
+    __int__ = __index__ = __float__
 
     def _select(self, a: Any, b: Any) -> Symbol:
         """``where(self, a, b)``."""
@@ -393,13 +394,16 @@ def _entries(row: Any) -> Any:
     return [_entries(entry) for entry in row] if isinstance(row, (list, tuple)) else row
 
 
-for _name in ("lt", "le", "gt", "ge", "eq", "ne", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift",
-              "and_", "or_", "xor", "neg", "pos", "abs", "invert"):  # fmt: skip
+for _name in ("lt", "le", "gt", "ge", "eq", "ne", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift",
+              "rshift", "and_", "or_", "xor", "neg", "pos", "abs", "invert"):  # fmt: skip
     _function = getattr(operator, _name)
     setattr(Index, f"__{_name.strip('_')}__", _frozen(_function))
     if _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor"):
         setattr(Index, f"__r{_name.strip('_')}__", _frozen_reflected(_function))
-for _name, _builtin in {"index": operator.index, "int": int, "float": float, "bool": bool, "round": round, "str": str}.items():
+_BUILTINS: dict[str, Callable[..., Any]] = {
+    "index": operator.index, "int": int, "float": float, "bool": bool, "round": round, "str": str
+}  # fmt: skip
+for _name, _builtin in _BUILTINS.items():
     setattr(Index, f"__{_name}__", _frozen(_builtin))
 numbers.Integral.register(Index)
 
@@ -410,22 +414,28 @@ numbers.Integral.register(Index)
 class _Symbols(ops._Values):
     """Symbols as a number system: like Values, but a choice records both sides."""
 
-    where = staticmethod(lambda condition, a, b: condition._select(a, b) if hasattr(condition, "_select") else (a if condition else b))
+    @staticmethod
+    def where(condition: Any, a: Any, b: Any) -> Any:
+        return condition._select(a, b) if hasattr(condition, "_select") else (a if condition else b)
 
 
 SYMBOLS = _Symbols()
 
 
+def _highest(x: list[Any]) -> Any:
+    return functools.reduce(lambda a, b: a.maximum(b), x)
+
+
 def _softmax(x: list[Symbol]) -> list[Any]:
     """exp(x - max) / sum: n quotients, where the rule's Jacobian would have n * n entries."""
-    top = functools.reduce(Symbol.maximum, x).detach()
+    top = _highest(x).detach()
     exps = [(v - top).exp() for v in x]
     total = ops.sum(exps)
     return [e / total for e in exps]
 
 
 def _log_softmax(x: list[Symbol]) -> list[Any]:
-    top = functools.reduce(Symbol.maximum, x).detach()
+    top = _highest(x).detach()
     shifted = [v - top for v in x]
     total = ops.logsumexp(shifted)
     return [v - total for v in shifted]

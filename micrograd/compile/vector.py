@@ -65,7 +65,7 @@ class Take:
 
 @dataclass
 class Scatter:
-    """``out[g] = sum over u of values[g, u] where indexes[g, u] == position[g]``, the sum over the examples too if reduced."""
+    """``out[g] = sum over u of values[g, u] where indexes[g, u] == position[g]``, over the examples too if reduced."""
 
     out: Addresses
     position: Any
@@ -122,6 +122,9 @@ class Rolled:
     sums: tuple[int, int] = (0, 0)  # the addresses of the sums over the examples
     results: tuple[int, int] = (0, 0)  # the addresses of the outputs that are computed once for all examples
     stretches: tuple[Any, Any] = (None, None)  # where the numbers of a group begin, among the shared ones and the examples'
+    wrt: Any = (
+        None  # for each output the address of the leaf by which it is a derivative, -1 for a result; None if not known
+    )
     names: dict[int, str] = field(default_factory=dict)  # labels by address
     adjoints: Any = None  # two rows: the address of each adjoint, and of what it is the adjoint of
     nodes: int = 0
@@ -147,9 +150,11 @@ def describe(instruction: Instruction) -> str:
     if isinstance(instruction, Product):
         (r, k), s = instruction.a.shape, len(instruction.b)
         over = " over batch" if instruction.reduced else ""
-        return f"product {r}x{k} @ {k}x{s}{over}{' added' if instruction.add else ''}{' negative' if instruction.sign < 0 else ''}"
+        return f"product {r}x{k} @ {k}x{s}{over}{' added' * instruction.add}{' negative' * (instruction.sign < 0)}"
     if isinstance(instruction, Rows):
-        return f"{'dots' if instruction.b is not None else 'sums'} {instruction.a.shape[0]} of length {instruction.a.shape[1]}"
+        return (
+            f"{'dots' if instruction.b is not None else 'sums'} {instruction.a.shape[0]} of length {instruction.a.shape[1]}"
+        )
     if isinstance(instruction, Take):
         return f"take {len(instruction.out)} from tables of {instruction.table.shape[1]}"
     return f"scatter {len(instruction.out)} from {instruction.values.shape[1]} terms"
@@ -165,7 +170,15 @@ def views(instruction: Instruction) -> list[Any]:
         return [instruction.c, instruction.a, *([] if instruction.b is None else [instruction.b])]
     if isinstance(instruction, Take):
         return [instruction.out, instruction.index, instruction.table]
+    assert isinstance(instruction, Scatter)
     return [instruction.out, instruction.indexes, instruction.values]
+
+
+def reads(instruction: Instruction) -> list[Any]:
+    """The addresses that an instruction reads."""
+    if isinstance(instruction, Map):
+        return instruction.ins
+    return views(instruction)[0 if getattr(instruction, "add", False) else 1 :]
 
 
 def with_views(instruction: Instruction, new: Sequence[Any]) -> Instruction:

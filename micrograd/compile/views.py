@@ -20,7 +20,11 @@ def strides(addresses: Any) -> tuple[int, ...] | None:
     for axis in range(addresses.ndim):
         step = 0
         if addresses.shape[axis] > 1:
-            first = addresses.take([0, 1], axis=axis).reshape(2, -1) if axis == 0 else np.moveaxis(addresses, axis, 0).reshape(addresses.shape[axis], -1)
+            first = (
+                addresses.take([0, 1], axis=axis).reshape(2, -1)
+                if axis == 0
+                else np.moveaxis(addresses, axis, 0).reshape(addresses.shape[axis], -1)
+            )
             step = int(first[1, 0] - first[0, 0])
         steps.append(step)
     expected = np.asarray(addresses.flat[0])

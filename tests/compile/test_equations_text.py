@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 from programs import Program
 from stages import Recorded
 
 import micrograd
 from micrograd import Value, nn
-from micrograd.compile.equations import equations, parameter_names
+from micrograd.compile.equations import equations
+from micrograd.compile.naming import parameter_names
+from micrograd.compile.streams import Stream
 
 
 def printed(fn: Any, *args: Any, batched: bool = False, gradients: bool = True, limit: int = 200) -> str:
@@ -138,6 +142,137 @@ def test_every_random_program_has_equations(seed: int, batched: bool) -> None:
     assert "p" not in names
     text = equations(recorded.rolled, dict(enumerate(names, start=recorded.rolled.spaces[0][1])))
     assert text.startswith("forward:"), text  # and not the plain form
+
+
+# ------------------------------------------------------------------------------------------- what a program prints
+
+
+def shown(fn: Any, *args: Any, wrt: Any = 0, **options: Any) -> list[str]:
+    program = micrograd.compile(fn, backend="numpy", **options)
+    program.value_and_grad(*args, wrt=wrt)
+    return lines(str(program))
+
+
+def walk(start: Any, drift: Any) -> Any:
+    """A product over steps that each have a number of their own."""
+    for d in drift:
+        start = start * d.exp()
+    return start
+
+
+def test_a_loop_shows_how_the_places_move_with_its_turns() -> None:
+    found = shown(walk, 1.0, np.linspace(0.1, 0.2, 20), wrt=(0, 1))
+    begin = next(i for i, line in enumerate(found) if line.endswith(" times:"))
+    turns = int(found[begin].removesuffix(" times:").split()[-1])
+    assert found[begin] == f"for t in 0..{turns - 1}, {turns} times:"
+    assert re.fullmatch(r"t(\d+) = t1\[t\+\d\] \* t\1", found[begin + 1]), found
+    back = next(line for line in found[found.index("backward:") :] if "t1[" in line and "-t]" in line)
+    assert re.fullmatch(r"(t\d+) = \1 \* t1\[17-t\]", back), found
+
+
+def test_places_that_move_by_several_in_a_turn() -> None:
+    def f(x: Any, drift: Any) -> Any:
+        for a, b in zip(drift[::2], drift[1::2], strict=True):
+            x = (a * x + b).tanh()
+        return x
+
+    text = "\n".join(shown(f, 0.5, np.linspace(0.1, 0.2, 40)))
+    assert re.search(r"= drift\[2\*t(\+\d)?\] \* t\d \+ drift\[2\*t\+\d\]", text), text
+
+
+def test_a_loop_in_which_nothing_moves_has_no_turn() -> None:
+    def f(x: Any, friction: Any) -> Any:
+        for _ in range(20):
+            x = x - friction * x.sin()
+        return x
+
+    assert not any("for t in" in line for line in shown(f, 0.5, 0.1))
+
+
+def test_constants_that_differ_from_turn_to_turn_are_listed() -> None:
+    def f(x: Any) -> Any:
+        for i in range(20):
+            x = x.sin() * (i + 0.5)
+        return x
+
+    assert any(re.search(r"\[\d+\.5, \d+\.5, \.\.\.\]\[t-1\] \* ", line) for line in shown(f, 0.5))
+
+
+def test_a_gradient_that_is_another_number_has_an_equation() -> None:
+    def neuron(w: Any, b: Any, x: Any) -> Any:
+        return micrograd.tanh(sum(p * q for p, q in zip(w, x, strict=True)) + b)
+
+    found = shown(neuron, np.ones(3), 0.5, np.ones(3), wrt=(0, 1))
+    assert "db = 1 - h1**2" in found, found
+    assert sum(line.startswith("db") for line in found) == sum(line.startswith("dw") for line in found) == 1
+
+
+def layer(w: Any, b: Any, x: Any) -> Any:
+    return sum(micrograd.tanh(sum(p * q for p, q in zip(row, x, strict=True)) + c) ** 2 for row, c in zip(w, b, strict=True))
+
+
+def test_the_gradient_by_the_biases_of_a_layer_is_that_by_its_sums() -> None:
+    found = shown(layer, np.ones((4, 3)), np.ones(4), np.ones(3), wrt=(0, 1, 2))
+    assert [line for line in found if line.startswith(("dw", "db", "dx"))] == [
+        "dw = dz1 @ x.T",
+        "dx = w.T @ dz1",
+        "db = dz1",
+    ]
+
+
+def test_gradients_that_have_an_equation_are_not_written_again() -> None:
+    found = shown(layer, np.ones((4, 3)), np.ones(4), np.ones((2, 3)), wrt=(0, 1), batch=(None, None, 0), reduce="mean")
+    assert [line for line in found if line.startswith(("dw", "db", "[d"))] == [
+        "dw = sum over batch of dz1 @ x.T",
+        "db = sum over batch of dz1",
+    ]
+
+
+def test_gradients_that_are_numbers_of_the_forward_pass_or_constants() -> None:
+    assert shown(lambda w, b, x: w * x + b, 1.0, 2.0, 3.0, wrt=(0, 1, 2))[-3:] == ["dw = x", "db = 1", "dx = w"]
+
+
+def test_the_gradient_by_what_is_not_used_is_zero() -> None:
+    found = shown(lambda w, b, x: w * x, 1.0, 2.0, 3.0, wrt=(0, 1, 2))
+    assert sorted(found[-3:]) == ["db = 0", "dw = x", "dx = w"]
+
+
+def test_the_parts_of_a_gradient_say_which_they_are() -> None:
+    found = shown(lambda w, b: (w[0] * 2.0).exp() + b[1], [1.0, 2.0], [3.0, 4.0], wrt=(0, 1))
+    assert found[found.index("backward:") + 1 :] == ["dw[0] = 2 * t2", "[dw[1], db[0]] = 0", "db[1] = 1"]
+
+
+def correlation(step: int) -> Any:
+    def outputs(w: Any, x: Any) -> Any:
+        return [sum(p * x[step * i + j] for j, p in enumerate(w)) for i in range(4)]
+
+    return outputs
+
+
+@pytest.mark.parametrize(("step", "windows"), [(1, "windows(x, 3) @ w"), (2, "windows(x, 3, step=2) @ w"), (3, "x @ w")])
+def test_a_matrix_whose_rows_overlap_is_one_of_windows(step: int, windows: str) -> None:
+    program = micrograd.compile(correlation(step), backend="numpy")
+    program([1.0, 2.0, 3.0], np.ones(3 * step + 3))
+    assert lines(str(program)) == ["forward:", f"z1 = {windows}"]
+
+
+def test_windows_of_a_picture_have_their_places() -> None:
+    def outputs(w: Any, x: Any) -> Any:
+        places = [(a, b) for a in range(2) for b in range(2)]
+        return [sum(w[a][b] * x[i + a][j + b] for a, b in places) for i in range(4) for j in range(4)]
+
+    program = micrograd.compile(outputs, backend="numpy")
+    program(np.ones((2, 2)), np.ones((5, 5)))
+    assert lines(str(program)) == ["forward:", "z1 = windows(x, [0, 1, 5, 6]) @ w"]
+
+
+def test_the_equations_are_those_before_the_schedule() -> None:
+    """What runs goes over the steps side by side; what is read does not."""
+    program = micrograd.compile(walk, batch=(None, 0), reduce="mean", backend="numpy")
+    program.value_and_grad(1.0, np.full((3, 40), 0.01))
+    assert program._last is not None
+    assert not any(isinstance(i, Stream) for _, instructions in program._last.rolled.phases() for i in instructions)
+    assert lines(str(program))[0] == "forward:"
 
 
 # ---------------------------------------------------------------------------------------------- names of parameters

@@ -145,7 +145,7 @@ def test_random_programs_run_clean_under_the_address_and_undefined_behaviour_san
     command.write_text(f'#!/bin/sh\nexec {gcc} "$@" {" ".join([*STRICT, *SANITIZED])}\n')
     command.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-c", SANITIZER_RUN.format(path=path, cases=[(seed, case) for seed in (10, 11)])],
+        [sys.executable, "-c", SANITIZER_RUN.format(path=path, cases=[(10, case)])],
         env={
             **os.environ,
             "CC": str(command),

@@ -1127,7 +1127,7 @@ def _header(rolled: Rolled, writer: Writer) -> str:
             "   Then, for the examples from .. to - 1 of all of them,",
             "   mg_batch(in, ix, w, o, v, s, mg_table, from, to, examples, out)",
             f"   with real v[{rolled.lanes * writer.lanes}] as scratch, s[{end - start}] zeroed before, to which sums",
-            f"   over the examples are added, and out with {lanes} results for each example.  Copy s to w + {start}, then call",
+            f"   over the examples are added, and out with {lanes} results for each.  Copy s to w + {start}, then call",
             "   mg_after(in, ix, w, o, mg_table).",
         ]
     start, end = rolled.results

@@ -23,6 +23,7 @@ from micrograd.compile.recording import Recording, Request, Routine, Stats
 from micrograd.compile.schedule import schedule
 from micrograd.compile.surroundings import Surroundings
 from micrograd.compile.toolchain import NoCompiler
+from micrograd.compile.trace import BatchedIntegerError
 from micrograd.compile.vector import Rolled
 from micrograd.engine import Value
 
@@ -48,6 +49,7 @@ class Program:
         self.stats = Stats()
         self._parameters = Parameters()
         self._recordings: dict[Any, list[Recording]] = {}
+        self._as_real: set[int] = set()  # arguments whose integers are numbers to the function
         self._around: Any = None  # the surroundings of the function when it was last recorded
         self._last: Routine | None = None
         self._last_recording: Recording | None = None
@@ -183,7 +185,19 @@ class Program:
         return recording, _numbers(routine, shared, lanes), examples
 
     def _recorded(self, args: tuple[Any, ...], real: tuple[int, ...]) -> tuple[Recording, list[Argument], int]:
-        """The recording that fits some arguments, made if there is none."""
+        """The recording that fits some arguments, made if there is none.
+
+        Integers of a batch that the function uses as numbers are real numbers from then on.
+        """
+        while True:
+            try:
+                return self._found_or_made(args, {*real, *self._as_real})
+            except BatchedIntegerError as error:
+                if error.argument in self._as_real:
+                    raise
+                self._as_real.add(error.argument)
+
+    def _found_or_made(self, args: tuple[Any, ...], real: set[int]) -> tuple[Recording, list[Argument], int]:
         axes, names = self._axes(len(args)), self._argument_names(len(args))
         arguments = [describe(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
         examples = _examples(arguments, axes, names)

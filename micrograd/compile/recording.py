@@ -22,7 +22,7 @@ from micrograd.compile.roll import roll
 from micrograd.compile.schedule import schedule
 from micrograd.compile.simplify import Sums, simplify
 from micrograd.compile.tape import Space, Tape
-from micrograd.compile.trace import Index, Trace
+from micrograd.compile.trace import BatchedIntegerError, Index, Trace
 from micrograd.compile.vector import LANES, Rolled
 from micrograd.engine import Value
 
@@ -103,7 +103,11 @@ class Recording:
         self.weight = trace.tape.space(Space("weight", size=2))
         reals = [space for mine in self.spaces for space in mine if trace.tape.spaces[space].kind == "real"]
         self.vectors = {space: trace.tape.space(Space(f"vector of {trace.tape.spaces[space].name}")) for space in reals}
-        result = fn(*places)
+        try:
+            result = fn(*places)
+        except BatchedIntegerError as error:
+            error.argument = self.where[error.space][0]
+            raise
         if result is None:
             raise TypeError("the compiled function gives None: does it end with a return statement?")
         leaves, self.structure = trees.flatten(result, "the result")

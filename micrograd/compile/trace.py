@@ -29,6 +29,16 @@ class TraceError(TypeError):
     """A traced function asked for what is not known before the program runs."""
 
 
+class BatchedIntegerError(TraceError):
+    """An integer of a batch was used as a number; ``argument`` is the position of what it came from."""
+
+    argument: int
+
+    def __init__(self, message: str, space: int) -> None:
+        super().__init__(message)
+        self.space = space
+
+
 def _refuse(what: str, instead: str) -> NoReturn:
     line = _line_outside(sys._getframe(2))
     raise TraceError(
@@ -351,9 +361,10 @@ class Index:
         """The integer, from now on part of the program: another one is another recording."""
         if self.batched:
             line = _line_outside(sys._getframe(1))
-            raise TraceError(
+            raise BatchedIntegerError(
                 f"{line}: this line uses an integer that differs between the examples of a batch as part of the program: "
-                "write take(table, index)"
+                "write take(table, index) for an entry of a table, or pass floats for numbers",
+                self.place[0],
             )
         self.trace.frozen[self.place] = self.value
         return self.value

@@ -627,3 +627,11 @@ def test_the_trace_variable_prints_every_stage(monkeypatch: pytest.MonkeyPatch, 
     printed = captured.out + captured.err
     for stage in ("trace", "simplify", "adjoint", "roll", "schedule"):
         assert stage in printed, printed[:300]
+
+
+@both_backends
+def test_integers_of_a_batch_may_be_numbers(backend: str) -> None:
+    program = micrograd.compile(lambda x: x * 2.0, batch=0, backend=backend)
+    np.testing.assert_array_equal(program([1, 2, 3]), [2.0, 4.0, 6.0])
+    np.testing.assert_array_equal(program(np.array([4, 5])), [8.0, 10.0])
+    assert program.stats.recordings == 1

@@ -189,13 +189,13 @@ class Program:
 
         Integers of a batch that the function uses as numbers are real numbers from then on.
         """
-        while True:
-            try:
-                return self._found_or_made(args, {*real, *self._as_real})
-            except BatchedIntegerError as error:
-                if error.argument in self._as_real:
-                    raise
-                self._as_real.add(error.argument)
+        try:
+            return self._found_or_made(args, {*real, *self._as_real})
+        except BatchedIntegerError as error:
+            if error.argument in self._as_real:
+                raise
+            self._as_real.add(error.argument)
+        return self._recorded(args, real)
 
     def _found_or_made(self, args: tuple[Any, ...], real: set[int]) -> tuple[Recording, list[Argument], int]:
         axes, names = self._axes(len(args)), self._argument_names(len(args))

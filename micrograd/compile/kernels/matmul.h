@@ -285,6 +285,9 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
 // The numbers of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in beyond the
 // end.  Squares of one register a side are turned in registers: in each of three rounds halves, quarters and single lanes of
 // register pairs change places.  The next block is fetched meanwhile.
+#ifndef L
+#define L 16  // a program sets its own before
+#endif
 #if defined(__AVX512F__) && !MG_FLOAT && !defined(__clang__)
 typedef int64_t mg_places __attribute__((vector_size(64)));
 MG_INLINE void mg_turn(mg_v *r) {

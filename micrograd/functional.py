@@ -162,9 +162,11 @@ class Run:
                     "over it, or choose other arguments with wrt="
                 )
         leaves, self.structure = trees.flatten({i: args[i] for i in self.positions}, "arguments")
+        _refuse_traced(name, leaves)
         self.inputs = [_fresh(leaf, self.recorded) for leaf in leaves]
         fresh = trees.unflatten(self.structure, self.inputs)
         self.outputs, self.result_structure = _call(name, f, [fresh.get(i, arg) for i, arg in enumerate(args)], kwargs)
+        _refuse_traced(name, self.outputs)
         self.active = set(self.inputs)  # what depends on the inputs
         self.nodes = []  # the same without the inputs, parents before children
         roots = [output for output in self.outputs if isinstance(output, Value)]
@@ -213,6 +215,15 @@ class Run:
     def result(self, leaves: Sequence[Any]) -> Any:
         """One number for each output, in the structure of the result."""
         return trees.unflatten(self.result_structure, [_number(leaf, self.recorded) for leaf in leaves])
+
+
+def _refuse_traced(name: str, values: Iterable[Any]) -> None:
+    """TypeError for Values of a function that is being compiled: they have no graph to sweep."""
+    if any(isinstance(v, Value) and type(v)._record is not Value._record for v in values):
+        raise TypeError(
+            f"{name}() does not work within a compiled function: compile the function itself and ask the program for its "
+            "derivatives, with value_and_grad, jacobian or hvp"
+        )
 
 
 def _call(name: str, f: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:

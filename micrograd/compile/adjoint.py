@@ -12,7 +12,7 @@ from __future__ import annotations
 from micrograd.compile import tape as tapes
 from micrograd.compile.emit import ConstantForm, OperandForm, ValueForm, derivative_forms
 from micrograd.compile.simplify import _PRODUCT, DIV, Sums
-from micrograd.compile.tape import AND, COMPARISONS, KINDS, LEAF, OR, SELECT, Tape
+from micrograd.compile.tape import AND, COMPARISONS, KINDS, LEAF, LESS, OR, SELECT, Tape
 from micrograd.compile.trace import DETACH, SYMBOLS, Trace
 from micrograd.ops import Op
 
@@ -45,6 +45,7 @@ class _Sweep:
         self.tables: dict[int, list[tuple[tuple[int, ...], int]]] = {}  # by entry: (table, position in it)
         self.forms: dict[int, list[tuple[object, int]]] = {}  # by kind, for each operand: the derivative's form and kind
         self.zero = tape.constant(0.0)
+        self.over_batch: set[int] = set()  # masks that hold for all examples or for none
         self.one = tape.constant(1.0)
 
     def _needed(self) -> bytearray:
@@ -209,9 +210,24 @@ class _Sweep:
         """Note a path from an operand to the result, which is there when ``mask`` holds."""
         if not self.masked:
             return
+        if mask is not None and not self.batched[operand] and self._differs(mask):
+            mask = self._any_example(mask)
         known = self.masks.setdefault(operand, mask)
         if known is not None and known != mask:
             self.masks[operand] = None if mask is None else self._new(OR, (known, mask))
+
+    def _differs(self, mask: int) -> bool:
+        """Whether a mask differs between the examples of a batch."""
+        if mask < self.size:
+            return bool(self.batched[mask])
+        return mask not in self.over_batch and any(map(self._differs, self.tape.args[mask]))
+
+    def _any_example(self, mask: int) -> int:
+        """Whether a mask holds for any example: what all share has a path to the result then."""
+        holds = self._new(tapes.dot(0, 0, 1, 0, reduced=True), (mask,))
+        found = self._new(LESS, (self.zero, holds))
+        self.over_batch.add(found)
+        return found
 
     def _send_select(self, i: int, args: tuple[int, ...], total: int, mask: int | None) -> None:
         condition, a, b = args

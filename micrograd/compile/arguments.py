@@ -69,13 +69,14 @@ class _UnusualError(Exception):
 
 
 _KINDS = {"f": "real", "i": "index", "u": "index"}
+_BATCHED_KINDS = {**_KINDS, "b": "real"}  # a column of truths is a column of numbers
 
 
 def _quick(x: Any, batched: bool, real: bool, parts: list[Any], singles: tuple[list[float], list[int]]) -> Any:
     """The key of what is in nearly every call: arrays, numbers, and lists, tuples and dicts of them."""
     kind = type(x)
     if kind is np.ndarray:
-        what = _KINDS.get(x.dtype.kind)
+        what = (_BATCHED_KINDS if batched else _KINDS).get(x.dtype.kind)
         if what is None or x.ndim <= batched or (batched and not len(x)):
             raise _UnusualError
         parts.append(x)
@@ -221,6 +222,8 @@ def _stacked(x: Any, name: str) -> Any:
         return type(x)._make(parts) if hasattr(x, "_make") else tuple(parts)
     if isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype.kind == "O"):
         x = np.array(_plain(x))
+    if isinstance(x, np.ndarray) and x.dtype.kind == "b":
+        x = x.astype(np.float64)
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or x.ndim == 0:
         what = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
         raise ValueError(

@@ -106,7 +106,12 @@ class Program:
         positions = tuple(range(len(primals)))
         with self._lock:
             names = self._argument_names(len(tangents))
-            vectors = [part for i, x in enumerate(tangents) for part in describe(x, names[i], False, True).parts]
+            directions = [describe(x, names[i], False, True) for i, x in enumerate(tangents)]
+            if [d.key for d in directions] != [describe(x, names[i], False, True).key for i, x in enumerate(primals)]:
+                raise TypeError(
+                    "hvp: tangents must have the structure of the primals: the same containers, lengths and shapes"
+                )
+            vectors = [part for direction in directions for part in direction.parts]
             recording, numbers, examples = self._asked("hvp", tuple(primals), positions, vectors)
             products = self._gradients(recording, positions, numbers, 0, examples)
         return products[0] if len(positions) == 1 else products

@@ -254,6 +254,8 @@ class Recording:
         seed = tape.constant(1.0)
         if self.reduce is not None:
             seed = tape.leaf(self.weight, 0 if tape.batched()[result] else 1)
+        elif any(self.batched) and not tape.batched()[result]:
+            seed = tape.leaf(self.weight, 1)  # one number for each example, all alike
         found = iter(adjoint(tape, {result: seed}, [leaf for leaf in leaves if leaf is not None], expanded))
         zero = tape.constant(0.0)
         # a zero of its own for each number that is not used, so that the gradient lies side by side

@@ -75,11 +75,11 @@ class _Moves:
         return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
     def _keep_loops_together(self, units: list[Any]) -> None:
-        """Stretches that a view walks through have one leader."""
+        """Stretches that a view of a loop or of a stream walks through have one leader."""
         spans = []
         for unit in units:
             for view in _all_views(unit):
-                if getattr(view, "shift", 0):
+                if getattr(view, "shift", 0) or isinstance(unit, Stream):
                     mine = self._mine(view)
                     if len(mine):
                         stretches = self._stretch(mine)

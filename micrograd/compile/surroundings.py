@@ -7,6 +7,7 @@ what they hold, Values by identity (their numbers are read anew anyhow), arrays 
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -90,8 +91,17 @@ class Surroundings:
         elif hasattr(x, "func") and hasattr(x, "args"):  # functools.partial
             self._push((x.func, x.args, getattr(x, "keywords", None)))
         elif hasattr(x, "__dict__"):
+            self._enter_class(type(x))
             self._hold(vars(x))
             self._push((*vars(x).values(), vars(type(x)).get("__call__")))
+
+    def _enter_class(self, kind: type) -> None:
+        """The methods and the attributes of the classes of an object, other than this library's and Python's own."""
+        for cls in kind.__mro__:
+            if _is_own(cls.__module__) and id(cls) not in self._met:
+                self._met.add(id(cls))
+                members = self._probe(_members, cls)
+                self._push(getattr(m, "fget", getattr(m, "__func__", m)) for m in members.values())
 
     def _enter_function(self, fn: types.FunctionType) -> None:
         """A function's code, its defaults, its closure, and the globals that it names."""
@@ -100,8 +110,21 @@ class Surroundings:
         self._probe(_code, fn)
         parts = [self._probe(_defaults, fn), self._probe(_keyword_defaults, fn)]
         parts += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
-        parts += [self._probe(_Global(name), fn.__globals__) for name in _names(fn.__code__) if name in fn.__globals__]
+        names = _names(fn.__code__)
+        parts += [self._probe(_Global(name), fn.__globals__) for name in names if name in fn.__globals__]
+        for module in (part for part in parts if isinstance(part, types.ModuleType) and _is_own(part.__name__)):
+            parts += [self._probe(_Global(name), vars(module)) for name in names if name in vars(module)]
         self._push(parts)
+
+
+def _is_own(module: str) -> bool:
+    """Whether a module is the user's: neither this library, nor Python's, nor NumPy."""
+    package = module.partition(".")[0]
+    return package == "__main__" or package not in {*sys.stdlib_module_names, "micrograd", "numpy"}
+
+
+def _members(cls: type) -> dict[str, Any]:
+    return {name: member for name, member in vars(cls).items() if not name.startswith("__") or name == "__call__"}
 
 
 class _Global:

@@ -635,3 +635,43 @@ def test_integers_of_a_batch_may_be_numbers(backend: str) -> None:
     np.testing.assert_array_equal(program([1, 2, 3]), [2.0, 4.0, 6.0])
     np.testing.assert_array_equal(program(np.array([4, 5])), [8.0, 10.0])
     assert program.stats.recordings == 1
+
+
+@both_backends
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_a_condition_of_each_example_over_what_they_share(backend: str, reduce: str) -> None:
+    def f(s: Any, x: Any) -> Any:
+        return micrograd.where(x > 0, (s[0] * s[1]).tanh(), micrograd.where(x < -2, s[1].log(), 0.0) * x)
+
+    x, s = np.array([1.0, -1.0, 2.0, -3.0]), [0.5, 1.25]
+    value, found = micrograd.compile(f, batch=(None, 0), reduce=reduce, backend=backend).value_and_grad(s, x)
+    eager = [micrograd.value_and_grad(f)(s, float(xi)) for xi in x]
+    share = 1.0 if reduce == "sum" else 0.25
+    np.testing.assert_allclose(value, share * sum(v for v, _ in eager), rtol=1e-12)
+    np.testing.assert_allclose(found, share * np.sum([g for _, g in eager], axis=0), rtol=1e-12)
+
+
+@both_backends
+def test_a_result_that_all_examples_share_counts_once_for_each(backend: str) -> None:
+    value, gradient = micrograd.compile(lambda x, s: s * s, batch=(0, None), backend=backend).value_and_grad(
+        np.ones((7, 3)), 1.5, wrt=1
+    )
+    np.testing.assert_array_equal(value, np.full(7, 2.25))
+    assert gradient == 21.0
+
+
+def test_hvp_refuses_tangents_of_another_structure() -> None:
+    program = micrograd.compile(lambda x: x[0] ** 3 + x[1], backend="numpy")
+    with pytest.raises(TypeError, match="structure of the primals"):
+        program.hvp(([1.0, 2.0],), ([1.0],))
+
+
+def test_derivatives_within_a_compiled_function_are_refused() -> None:
+    with pytest.raises(TypeError, match="within a compiled function"):
+        micrograd.compile(lambda x: micrograd.grad(lambda y: y**3)(x), backend="numpy")(2.0)
+
+
+@both_backends
+def test_a_column_of_truths_is_a_column_of_numbers(backend: str) -> None:
+    program = micrograd.compile(lambda x, y: x * y, batch=(0, 0), reduce="sum", backend=backend)
+    assert program(np.array([1.0, 2.0, 4.0]), np.array([True, False, True])) == 5.0

@@ -11,6 +11,8 @@ from exact import value_and_gradients
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import ARGUMENTS, OPERATIONS, Program
 
+from micrograd.compile import toolchain
+
 COUNT = 500  # python tests/compile/nightly.py runs 20,000
 TOGETHER = 10  # programs that share a native compilation
 
@@ -46,7 +48,15 @@ def test_results_in_any_structure_agree_with_the_eager_engine(program: Program, 
     check_values(program, case)
 
 
+@pytest.fixture
+def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile with fewer optimisations: twice as quick, and it is not the C compiler that is tested; nightly.py has them."""
+    left_out = {"-O2": "-O1", "-ftree-vectorize": "-fno-tree-vectorize"}
+    monkeypatch.setattr(toolchain, "FLAGS", tuple(left_out.get(flag, flag) for flag in toolchain.FLAGS))
+
+
 @pytest.mark.parametrize("seed", range(COUNT // TOGETHER))
+@pytest.mark.usefixtures("quick_compiler")
 def test_native_numpy_and_eager_agree(seed: int) -> None:
     check_bundle(seed, TOGETHER, CASES[seed % len(CASES)])
 

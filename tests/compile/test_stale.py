@@ -301,3 +301,22 @@ def test_two_programs_of_one_function_do_not_share_what_they_know() -> None:
     assert (single(0.1), list(batched([0.1, 1.0]))) == (0.2, [0.2, 2.0])
     assert single32(0.1) != 0.2
     assert single(0.1) == 0.2
+
+
+def test_what_methods_and_classes_hold() -> None:
+    class Net:
+        scale = 2.0
+
+        def inner(self, x: Any) -> Any:
+            return x * self.scale
+
+        def __call__(self, x: Any) -> Any:
+            return self.inner(x)
+
+    net = Net()
+    program = micrograd.compile(net, backend="numpy")
+    assert program(1.0) == 2.0
+    Net.scale = 10.0
+    assert program(1.0) == 10.0
+    Net.inner = lambda self, x: x + 0.5  # type: ignore[method-assign]
+    assert program(1.0) == 1.5

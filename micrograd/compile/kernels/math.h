@@ -265,7 +265,8 @@ MG_INLINE real mg_acosh(real x) {
 // log1p(2 y + 2 y^2 / (1 - y)) / 2, y = |x|.
 MG_INLINE real mg_atanh(real x) {
   real y = mg_abs(x), twice = y + y;
-  return mg_sign_of((real)0.5 * mg_log1p(twice + twice * y / (1 - y)), x);
+  real found = mg_sign_of((real)0.5 * mg_log1p(twice + twice * y / (1 - y)), x);
+  return y > 1 ? MG_NAN : found;
 }
 
 //@ atan: needs base

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -202,8 +203,8 @@ class Program:
             self._remembered.clear()
         asked = (real, *map(id, args))
         known = self._remembered.get(asked)
-        if known is not None and known[0] == [_as_it_is(x) for x in args]:
-            return known[2]  # type: ignore[no-any-return]
+        if known is not None and known.holds():
+            return known.found  # type: ignore[no-any-return]
         try:
             found = self._found_or_made(args, {*real, *self._as_real})
             self._remember(asked, args, found)
@@ -215,15 +216,12 @@ class Program:
         return self._recorded(args, real)
 
     def _remember(self, asked: Any, args: tuple[Any, ...], found: Any) -> None:
-        """Note what a call came to: the same lists with the same numbers, and the same arrays, need no second look."""
-        kinds = {kind for x in args if type(x) is list for kind in map(type, x)}
-        usable = (
-            type(x) is list or (type(x) is np.ndarray and x.dtype == self.dtype and x.flags.c_contiguous) for x in args
-        )
-        if kinds <= {int, float} and all(usable):
+        """Note what a call came to: the same objects, as they were, need no second look."""
+        call = _Call(args, found)
+        if all(call.collects(x, self.dtype) for x in args):
             if len(self._remembered) >= 10_000:
                 self._remembered.clear()
-            self._remembered[asked] = [_as_it_is(x, copy=True) for x in args], args, found
+            self._remembered[asked] = call
 
     def _found_or_made(self, args: tuple[Any, ...], real: set[int]) -> tuple[Recording, list[Argument], int]:
         axes, names = self._axes(len(args)), self._argument_names(len(args))
@@ -376,11 +374,35 @@ class _Traced:
         return str(self.recording.tape)
 
 
-def _as_it_is(x: Any, copy: bool = False) -> Any:
-    """What has to be the same for an argument to be as it was: the numbers of a list, the form of an array."""
-    if type(x) is list:
-        return list(x) if copy else x
-    return x.shape, x.dtype
+class _Call:
+    """The arguments of a call and what it came to: it holds while its lists and the forms of its arrays are the same."""
+
+    __slots__ = ("args", "arrays", "forms", "found", "lists")
+
+    def __init__(self, args: tuple[Any, ...], found: Any) -> None:
+        self.args, self.found = args, found
+        self.lists: list[tuple[list[Any], list[Any]]] = []
+        self.arrays: list[Any] = []
+        self.forms: list[Any] = []
+
+    def collects(self, x: Any, dtype: Any) -> bool:
+        """Note an argument; False for one that may change without a trace, or whose numbers have to be looked at."""
+        kind = type(x)
+        if kind is np.ndarray:
+            self.arrays.append(x)
+            self.forms.append((x.shape, x.dtype))
+            return bool(x.dtype == dtype and x.flags.c_contiguous)
+        if kind is list:
+            self.lists.append((x, list(x)))
+        if kind is list or kind is tuple:
+            return all(self.collects(part, dtype) for part in x)
+        return kind in (float, int, bool, str) or x is None
+
+    def holds(self) -> bool:
+        for now, was in self.lists:
+            if len(now) != len(was) or not all(map(operator.is_, now, was)):
+                return False
+        return [(x.shape, x.dtype) for x in self.arrays] == self.forms
 
 
 def _check(fn: Any, batch: Any, reduce: Any, backend: Any, dtype: Any, threads: Any) -> None:

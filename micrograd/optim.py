@@ -100,10 +100,7 @@ class Optimizer:
             )
         arrays: tuple[Any, Any] | None = self.parameters._reader.flat()
         if arrays is not None and self._stepper is None:
-            from micrograd.compile.steps import Stepper, to_arrays
-
-            self._stepper = Stepper()
-            to_arrays(self.state)
+            self._stepper = self.parameters._stepper(self.state)
         return arrays
 
     def zero_grad(self) -> None:

@@ -153,3 +153,9 @@ except AttributeError as error:
 else:
     raise AssertionError
 """)
+
+
+def test_no_module_outside_the_compiler_names_it_but_the_public_face() -> None:
+    for path in (ROOT / "micrograd").glob("*.py"):
+        if path.name != "__init__.py":
+            assert "from micrograd.compile" not in path.read_text(), path.name

@@ -222,6 +222,13 @@ class Parameters:
             for v in self.values:
                 v.grad = 0.0
 
+    def _stepper(self, state: dict[str, Any]) -> Any:
+        """What runs an optimiser's rule on these arrays; its memories in ``state`` become arrays too."""
+        from micrograd.compile.steps import Stepper, to_arrays  # steps is built on this module
+
+        to_arrays(state)
+        return Stepper()
+
     def _flat(self) -> tuple[Any, Any]:
         found = self._reader.flat()
         if found is None:

@@ -29,13 +29,10 @@ from micrograd.compile.vector import (
     Rows,
     Scatter,
     Take,
-    describe,
     shifted,
     views,
     with_views,
 )
-
-__all__ = ["LANES", "Instruction", "Loop", "Map", "Product", "Rolled", "Rows", "Scatter", "Take", "describe", "roll"]
 
 
 def roll(tape: Tape) -> Rolled:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.resources
+import queue
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -652,6 +653,9 @@ class Writer:
         if rolled.lanes:
             text.append(self._batch_entry(batch))
             text.append(f"{ENTRY.format(name='after')} {{\n  real *const s = w + {start}; {unused}\n{after}}}\n")
+            text.append(RUN_BATCH.format(start=start, sums=rolled.sums[1] - start, chunks=CHUNKS))
+        else:
+            text.append(RUN)
         head = f"#define real {self.real}\n#define L {self.lanes}\n"
         prelude = _prelude(frozenset(self.needs))
         return "\n".join([head, prelude, MACROS, *self.parts, *text])
@@ -783,6 +787,30 @@ BATCH = (
     "const int32_t *t, long from, long to, "
     "long examples, real *out)"
 )
+RUN_HEAD = (
+    "void mg_run(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, "
+    "const int32_t *t, long examples, real *out)"
+)
+RUN = f"""{RUN_HEAD} {{
+  (void)v, (void)s, (void)examples, (void)out;
+  mg_before(in, ix, w, o, t);
+}}
+"""
+# the examples in chunks that do not depend on the count of threads: their sums are added up in order
+RUN_BATCH = f"""{RUN_HEAD} {{{{
+  const long blocks = (examples + L - 1) / L, chunks = blocks < {{chunks}} ? blocks : {{chunks}};
+  mg_before(in, ix, w, o, t);
+  memset(w + {{start}}, 0, {{sums}} * sizeof(real));
+  for (long c = 0; c < chunks; c++) {{{{
+    const long from = blocks * c / chunks * L, to = c + 1 < chunks ? blocks * (c + 1) / chunks * L : examples;
+    if (c) memset(s, 0, {{sums}} * sizeof(real));
+    mg_batch(in, ix, w, o, v, c ? s : w + {{start}}, t, from, to, examples, out);
+    for (long i = 0; c && i < {{sums}}; i++) w[{{start}} + i] += s[i];
+  }}}}
+  mg_after(in, ix, w, o, t);
+}}}}
+"""
+CHUNKS = 32
 
 
 def _bundles(parts: list[Part]) -> list[list[Part]]:
@@ -871,24 +899,23 @@ class NativeKernel:
         self.table = _joined(writer.table)
         self.loaded = toolchain.load(writer.text)
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
-        library = self.loaded.library
-        self.before = library.mg_before
+        self.c_run = self.loaded.library.mg_run
         self.w = _aligned(rolled.shared + 16, self.dtype)
         self.w[: len(rolled.constants)] = rolled.constants
-        if rolled.lanes:
-            self.batch, self.after = library.mg_batch, library.mg_after
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
         self._find_results(writer.results_apart)
+        self.v = _aligned(rolled.lanes * self.block + 64, self.dtype)
+        self.s = _aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
-        self.pointers, self.indexes, self.o = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)(), ctypes.c_void_p()
-        self.w_pointer, self.t_pointer = ctypes.c_void_p(self.w.ctypes.data), ctypes.c_void_p(self.table.ctypes.data)
-        self.fixed = (self.pointers, self.indexes, self.w_pointer, self.o, self.t_pointer)
+        self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()
+        self.o, self.out, self.examples = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_long(1)
+        w, v, sums, t = (ctypes.c_void_p(array.ctypes.data) for array in (self.w, self.v, self.s, self.table))
+        self.fixed = (self.pointers, self.indexes, w, self.o, v, sums, t, self.examples, self.out)
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
         self.held: list[Any] = [None] * len(rolled.spaces)
         self.kept: dict[int, Any] = {}
-        self.planned = 0
-        self.bytes = self.w.nbytes + rolled.lanes * self.block * self.dtype.itemsize
+        self.bytes = self.w.nbytes + self.v.nbytes + self.s.nbytes + self.table.nbytes
 
     def _find_results(self, apart: bool) -> None:
         """Where the shared outputs are: side by side in an array that the caller gets, or here and there."""
@@ -917,16 +944,18 @@ class NativeKernel:
         for k, array in enumerate(inputs):
             if array is not held[k]:
                 self._hold(k, array)
-        out = self._fresh()
-        self.o.value = out.__array_interface__["data"][0]
-        self.before(*self.fixed)
-        lanes = None
+        result, lanes = self._fresh(), None
+        self.o.value = result.__array_interface__["data"][0]
         if self.rolled.lanes:
-            lanes = self._run_batch(examples)
-            self.after(*self.fixed)
+            lanes = np.empty((examples, len(self.lanes)), self.dtype)
+            self.out.value, self.examples.value = lanes.__array_interface__["data"][0], examples
+        if self.threads > 1 and self.rolled.lanes:
+            self._run_threads(examples)
+        else:
+            self.c_run(*self.fixed)
         if self.from_w:
             return self.w[self.picked].copy(), lanes
-        return out[self.picked], lanes
+        return result[self.picked], lanes
 
     def _hold(self, k: int, array: Any) -> None:
         """Point at the numbers of a space, which must not go away while they are pointed at."""
@@ -937,48 +966,37 @@ class NativeKernel:
         self.kept[k] = usable
         (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
 
-    def _run_batch(self, examples: int) -> Any:
-        """All examples, in chunks that do not depend on the count of threads: their sums are added up in order."""
-        start, end = self.rolled.sums
-        out = np.empty((examples, len(self.lanes)), self.dtype)
-        out_pointer = ctypes.c_void_p(out.__array_interface__["data"][0])
-        if examples != self.planned:
-            self._plan(examples)
-        self.sums[:] = 0.0
-
-        def work(worker: int) -> None:
-            v, calls = self.work[worker]
-            for sums, first, last in calls:
-                self.batch(*self.fixed[:4], v, sums, self.t_pointer, first, last, self.examples, out_pointer)
-
-        if len(self.work) > 1:
-            with ThreadPoolExecutor(len(self.work)) as pool:
-                list(pool.map(work, range(len(self.work))))
-        else:
-            work(0)
-        if end > start:
-            total = self.sums[0]
-            for chunk in self.sums[1:]:
-                total += chunk
-            self.w[start:end] = total
-        return out
-
-    def _plan(self, examples: int) -> None:
-        """The chunks of a batch of this size, and who works on them."""
+    def _run_threads(self, examples: int) -> None:
+        """The chunks of a batch as ``mg_run`` makes them, each by the next thread that is free."""
+        library, (ins, ixs, w, o, _, _, t, count, out) = self.loaded.library, self.fixed
         start, end = self.rolled.sums
         blocks = -(-examples // self.block)
-        chunks = max(1, min(blocks, 32))
+        chunks = min(blocks, CHUNKS)
         edges = [blocks * i // chunks * self.block for i in range(chunks)] + [examples]
         width = -(-max(end - start, 1) // 8) * 8
-        self.sums = _aligned(chunks * width, self.dtype).reshape(chunks, width)[:, : max(end - start, 1)]
-        calls = [
-            (ctypes.c_void_p(self.sums[i].ctypes.data), ctypes.c_long(edges[i]), ctypes.c_long(edges[i + 1]))
-            for i in range(chunks)
-        ]
-        workers = min(self.threads, chunks)
-        self.scratch = [_aligned(self.rolled.lanes * self.block + 64, self.dtype) for _ in range(workers)]
-        self.work = [(ctypes.c_void_p(v.ctypes.data), calls[i::workers]) for i, v in enumerate(self.scratch)]
-        self.planned, self.examples = examples, ctypes.c_long(examples)
+        sums = _aligned(chunks * width, self.dtype).reshape(chunks, width)[:, : max(end - start, 1)]
+        free = queue.SimpleQueue[Any]()
+        for _ in range(min(self.threads, chunks)):
+            free.put(_aligned(len(self.v), self.dtype))
+
+        def work(chunk: int) -> None:
+            v = free.get()
+            s, first, last = sums[chunk].ctypes.data, edges[chunk], edges[chunk + 1]
+            library.mg_batch(
+                *(ins, ixs, w, o, ctypes.c_void_p(v.ctypes.data), ctypes.c_void_p(s), t),
+                *(ctypes.c_long(first), ctypes.c_long(last), count, out),
+            )
+            free.put(v)
+
+        library.mg_before(ins, ixs, w, o, t)
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(work, range(chunks)))
+        if end > start:
+            total = sums[0]
+            for chunk in sums[1:]:
+                total += chunk
+            self.w[start:end] = total
+        library.mg_after(ins, ixs, w, o, t)
 
 
 def _aligned(count: int, dtype: Any) -> Any:
@@ -1119,17 +1137,16 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         *inputs,
         f"   Work space: real w[{rolled.shared + 16}]; set its first {len(rolled.constants)} numbers to mg_constants once.",
         f"   Results: real o[{max(rolled.results[1] - rolled.results[0], 1)}].",
-        "   Call mg_tables() once, and then mg_before(in, ix, w, o, mg_table).",
+        "   Call mg_tables() once, and then mg_run(in, ix, w, o, v, s, mg_table, examples, out)"
+        + (" with" if rolled.lanes else "."),
     ]
     if rolled.lanes:
-        start, end = rolled.sums
         lines += [
-            "   Then, for the examples from .. to - 1 of all of them,",
-            "   mg_batch(in, ix, w, o, v, s, mg_table, from, to, examples, out)",
-            f"   with real v[{rolled.lanes * writer.lanes}] as scratch, s[{end - start}] zeroed before, to which sums",
-            f"   over the examples are added, and out with {lanes} results for each.  Copy s to w + {start}, then call",
-            "   mg_after(in, ix, w, o, mg_table).",
+            f"   real v[{rolled.lanes * writer.lanes}] and real s[{rolled.sums[1] - rolled.sums[0]}] as scratch, and {lanes}"
+            " results for each example in out.",
         ]
+    else:
+        lines.append("   v, s and out may be null here, and examples is 1.")
     start, end = rolled.results
     apart = shared[(shared >= start) & (shared < end)] if writer.results_apart else shared[:0]
     rest = shared[(shared < start) | (shared >= end)] if writer.results_apart else shared

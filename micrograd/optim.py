@@ -53,9 +53,13 @@ class Optimizer:
         >>> w.data
         0.8
         """
+        self._update(self._next_settings())
+
+    def _next_settings(self) -> tuple[float, ...]:
+        """The numbers of the step that comes now."""
         lr = _at_least_zero("lr", self.lr(self.steps) if callable(self.lr) else self.lr)
         self.steps += 1
-        self._update(lr)
+        return self._settings(lr)
 
     def __repr__(self) -> str:
         hidden = ("parameters", "state", "_count", "_stepper")
@@ -63,9 +67,8 @@ class Optimizer:
         count = len(self.parameters)
         return f"{type(self).__name__}(<{count} parameter{'s' * (count != 1)}>, {', '.join(settings)})"
 
-    def _update(self, lr: float) -> None:
+    def _update(self, settings: tuple[float, ...]) -> None:
         """Move every parameter by the rule."""
-        settings = self._settings(lr)
         arrays = self._arrays()
         memories = [self.state[name] for name in self.memories]
         if arrays is not None:

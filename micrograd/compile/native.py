@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from micrograd.compile import toolchain
+from micrograd.compile.buffers import aligned
 from micrograd.compile.emit import Code, Dialect, Term, write
 from micrograd.compile.streams import Part, Stream
 from micrograd.compile.tape import KINDS
@@ -877,7 +878,7 @@ def _prelude(needs: frozenset[str]) -> str:
 @functools.lru_cache(maxsize=1)
 def _sections() -> dict[str, tuple[list[str], str]]:
     sections: dict[str, tuple[list[str], str]] = {}
-    for file in ("math.h", "matmul.h"):
+    for file in ("math.h", "matmul.h", "train.h"):
         text = (importlib.resources.files("micrograd.compile") / "kernels" / file).read_text()
         for part in re.split(r"^//@ ", text, flags=re.M)[1:]:
             head, _, body = part.partition("\n")
@@ -900,12 +901,12 @@ class NativeKernel:
         self.loaded = toolchain.load(writer.text)
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
         self.c_run = self.loaded.library.mg_run
-        self.w = _aligned(rolled.shared + 16, self.dtype)
+        self.w = aligned(rolled.shared + 16, self.dtype)
         self.w[: len(rolled.constants)] = rolled.constants
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
         self._find_results(writer.results_apart)
-        self.v = _aligned(rolled.lanes * self.block + 64, self.dtype)
-        self.s = _aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
+        self.v = aligned(rolled.lanes * self.block + 64, self.dtype)
+        self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
         self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()
         self.o, self.out, self.examples = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_long(1)
@@ -933,7 +934,7 @@ class NativeKernel:
         for array in self.pool:
             if sys.getrefcount(array) == 3:  # this list, the loop and the call
                 return array
-        array = _aligned(self.length, self.dtype)
+        array = aligned(self.length, self.dtype, 1)  # the first is the value, the rest the gradient
         if len(self.pool) < 8:
             self.pool.append(array)
         return array
@@ -966,6 +967,20 @@ class NativeKernel:
         self.kept[k] = usable
         (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
 
+    def in_order(self) -> bool:
+        """Whether all results are shared by the examples and lie side by side in an array of their own."""
+        return not self.from_w and not len(self.lanes) and isinstance(self.picked, slice)
+
+    @property
+    def address(self) -> int:
+        """Where ``mg_run`` lies."""
+        return ctypes.cast(self.c_run, ctypes.c_void_p).value or 0
+
+    def addresses(self, inputs: Sequence[Any]) -> tuple[list[Any], Any]:
+        """The numbers of all spaces as arrays that C reads, and where those lie."""
+        usable = [np.ascontiguousarray(array, kind) for array, kind in zip(inputs, self.types, strict=True)]
+        return usable, np.array([array.__array_interface__["data"][0] for array in usable], np.uintp)
+
     def _run_threads(self, examples: int) -> None:
         """The chunks of a batch as ``mg_run`` makes them, each by the next thread that is free."""
         library, (ins, ixs, w, o, _, _, t, count, out) = self.loaded.library, self.fixed
@@ -974,10 +989,10 @@ class NativeKernel:
         chunks = min(blocks, CHUNKS)
         edges = [blocks * i // chunks * self.block for i in range(chunks)] + [examples]
         width = -(-max(end - start, 1) // 8) * 8
-        sums = _aligned(chunks * width, self.dtype).reshape(chunks, width)[:, : max(end - start, 1)]
+        sums = aligned(chunks * width, self.dtype).reshape(chunks, width)[:, : max(end - start, 1)]
         free = queue.SimpleQueue[Any]()
         for _ in range(min(self.threads, chunks)):
-            free.put(_aligned(len(self.v), self.dtype))
+            free.put(aligned(len(self.v), self.dtype))
 
         def work(chunk: int) -> None:
             v = free.get()
@@ -997,14 +1012,6 @@ class NativeKernel:
                 total += chunk
             self.w[start:end] = total
         library.mg_after(ins, ixs, w, o, t)
-
-
-def _aligned(count: int, dtype: Any) -> Any:
-    """An array of zeros that begins at a multiple of 64 bytes."""
-    size = dtype.itemsize
-    raw = np.zeros(count + 64 // size, dtype)
-    skip = -raw.ctypes.data % 64 // size
-    return raw[skip : skip + count]
 
 
 def c_source(rolled: Rolled, dtype: Any) -> str:

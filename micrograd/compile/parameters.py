@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from micrograd.compile.buffers import aligned
 from micrograd.compile.trace import Symbol
 from micrograd.copying import _reduce
 from micrograd.engine import Value
@@ -69,8 +70,9 @@ copyreg.pickle(BufferedValue, _reduce)
 def _move(values: Sequence[Value]) -> Any:
     """Put the numbers of some leaves side by side into a new array, and give it."""
     global _moves
-    data = np.array([v.data for v in values], dtype=np.float64)
-    grad = np.array([0.0 if v.grad is None else v.grad for v in values], dtype=np.float64)
+    data, grad = aligned(len(values)), aligned(len(values))
+    data[:] = [v.data for v in values]
+    grad[:] = [0.0 if v.grad is None else v.grad for v in values]
     for i, v in enumerate(values):
         v.__class__ = BufferedValue
         _data.__set__(v, (data, i))
@@ -111,10 +113,14 @@ class Reader:
             self.grad += gradient
         else:
             self._add_apart(gradient)
+        self.mark()
+
+    def mark(self) -> None:
+        """Note that a backward pass has reached the Values, which is what ``has_grad`` tells."""
         if not self._marked:
             for v in self.values:
                 if v._pass is None:
-                    v._pass = self  # what has_grad tells
+                    v._pass = self
             self._marked = True
 
     def flat(self) -> tuple[Any, Any] | None:

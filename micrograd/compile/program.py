@@ -183,6 +183,11 @@ class Program:
             raise TypeError(
                 f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one: use jacobian"
             )
+        routine = self._routine(recording, what, wrt)
+        shared, lanes = routine.kernel.run(recording.inputs(arguments, examples, vectors), examples)
+        return recording, _numbers(routine, shared, lanes), examples
+
+    def _routine(self, recording: Recording, what: str, wrt: tuple[int, ...] | None) -> Routine:
         routine = recording.asked.get((what, wrt))
         if routine is None:
             request: Request = (what,)
@@ -190,8 +195,7 @@ class Program:
                 request = what, tuple(space for p in wrt for space in recording.real_spaces(p)) if wrt else (0,)
             routine = recording.asked[what, wrt] = recording.routine(request, self._kernel, self.stats)
         self._last, self._last_recording = routine, recording
-        shared, lanes = routine.kernel.run(recording.inputs(arguments, examples, vectors), examples)
-        return recording, _numbers(routine, shared, lanes), examples
+        return routine
 
     def _recorded(self, args: tuple[Any, ...], real: tuple[int, ...]) -> tuple[Recording, list[Argument], int]:
         """The recording that fits some arguments, made if there is none.

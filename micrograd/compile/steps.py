@@ -1,7 +1,8 @@
 """Optimiser steps on flat arrays: one update rule, written on single numbers, run over all parameters at once.
 
 The rule is the one that ``optim`` runs on each Value.  Written out in C it is a loop that reads and writes each array once;
-without a compiler NumPy runs it.  Products and sums are not contracted, so that all three give the same bits.
+without a compiler NumPy runs it.  Products and sums are not contracted, so that all three give the same bits.  In C the
+same loop also ends each step of a training that does not come back to Python in between: ``mg_train``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from micrograd import ops
 from micrograd.compile import toolchain
+from micrograd.compile.buffers import aligned
 from micrograd.compile.emit import Code, Term, write
 from micrograd.compile.native import C, _prelude
 from micrograd.compile.parameters import Parameters
@@ -28,21 +30,41 @@ class Stepper:
     def __init__(self) -> None:
         self.arrays: tuple[Any, ...] = ()
         self.used: Any = None
+        self.library: Any = None  # the rule in C; None without a compiler
 
     def __call__(self, rule: Rule, settings: Sequence[float], arrays: tuple[Any, ...]) -> None:
-        used = tuple(map(bool, settings))
-        if used != self.used:
-            self.loop, self.used = _loop(rule, used, len(arrays)), used
-            self.settings = (ctypes.c_double * len(settings))()
-        if self.loop is None:
+        self._prepare(rule, settings, arrays)
+        if self.library is None:
             with np.errstate(all="ignore"):
                 _assign(arrays, rule(NUMPY, settings, *arrays))
             return
+        self.settings[:] = list(settings)
+        self.library.mg_step(self.settings, *self.fixed)
+
+    def train(self, rule: Rule, settings: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
+        """Steps with these rows of settings, each on the mean gradient of some jobs, from ``firsts`` of them on; their losses.
+
+        None without a compiler, or where the rows do not leave out the same parts of the rule.
+        """
+        if (settings.astype(bool) != settings[0].astype(bool)).any():
+            return None
+        self._prepare(rule, settings[0].tolist(), arrays)
+        if self.library is None:
+            return None
+        losses = np.empty(len(settings))
+        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (settings, losses, jobs, firsts))
+        self.library.mg_train(ctypes.c_long(len(settings)), *pointers, *self.fixed)
+        return losses
+
+    def _prepare(self, rule: Rule, settings: Sequence[float], arrays: tuple[Any, ...]) -> None:
+        """Have the C for a rule that uses these settings, and pointers to the arrays."""
+        used = tuple(map(bool, settings))
+        if used != self.used:
+            self.library, self.used = _compiled(rule, used, len(arrays)), used
+            self.settings = (ctypes.c_double * len(settings))()
         if len(arrays) != len(self.arrays) or any(a is not b for a, b in zip(arrays, self.arrays, strict=True)):
             self.arrays = arrays
-            self.fixed = (self.settings, ctypes.c_long(len(arrays[0])), *(ctypes.c_void_p(a.ctypes.data) for a in arrays))
-        self.settings[:] = list(settings)
-        self.loop(*self.fixed)
+            self.fixed = (ctypes.c_long(len(arrays[0])), *(ctypes.c_void_p(a.ctypes.data) for a in arrays))
 
 
 def _assign(arrays: Sequence[Any], results: Sequence[Any]) -> None:
@@ -50,10 +72,9 @@ def _assign(arrays: Sequence[Any], results: Sequence[Any]) -> None:
         np.copyto(old, new)
 
 
-def _loop(rule: Rule, used: tuple[bool, ...], count: int) -> Any:
-    """The rule as a C function; None without a compiler."""
+def _compiled(rule: Rule, used: tuple[bool, ...], count: int) -> Any:
     try:
-        return toolchain.load(source(rule, used, count), extra=("-ffp-contract=off",)).library.mg_step
+        return toolchain.load(source(rule, used, count), extra=("-ffp-contract=off",)).library
     except toolchain.NoCompiler:
         return None
 
@@ -67,23 +88,49 @@ def source(rule: Rule, used: tuple[bool, ...], count: int) -> str:
     names = {term: term.function[1:] for term in (*settings, *arrays) if isinstance(term, Term)}
     counter = iter(range(1 << 30))
     lines, outs = write(results, names, C, lambda: f"t{next(counter)}")
-    head = [f"  const double s{i} = settings[{i}];" for i, needed in enumerate(used) if needed]
-    body = [f"    const double a{i} = p{i}[i]; (void)a{i};" for i in range(count)]
-    body += [f"    const double {name} = {text};" for name, text in lines]
-    body += [f"    p{i}[i] = {out};" for i, out in zip((0, *range(2, count)), outs, strict=True) if out != f"a{i}"]
-    pointers = ", ".join(f"double *restrict p{i}" for i in range(count))
-    return "\n".join(
-        (
-            "#define real double",
-            _prelude(frozenset({"base"})),
-            "#define MG(x) ((real)(x))",
-            f"void mg_step(const double *settings, long count, {pointers}) {{",
-            *head,
-            '  (void)settings;\n  _Pragma("omp simd")\n  for (long i = 0; i < count; i++) {',
-            *body,
-            "  }\n}\n",
-        )
+    body = [f"const __auto_type a{i} = get(p{i}); (void)a{i};" for i in range(count)]
+    body += [f"const __auto_type {name} = {text};" for name, text in lines]
+    body += [f"put(p{i}, {out});" for i, out in zip((0, *range(2, count)), outs, strict=True) if out != f"a{i}"]
+    return SOURCE.format(
+        prelude=_prelude(frozenset({"base", "roots", "train"})),
+        pointers=", ".join(f"double *restrict p{i}" for i in range(count)),
+        arrays=", ".join(f"p{i}" for i in range(count)),
+        settings="\n  ".join(f"const double s{i} = settings[{i}];" for i, needed in enumerate(used) if needed),
+        body=" \\\n  ".join(body),
+        width=len(used),
     )
+
+
+SOURCE = """#define real double
+{prelude}
+#define MG(x) ((real)(x))
+#define MG_GET(p) p[i]
+#define MG_PUT(p, x) p[i] = (x)
+#define MG_GET8(p) ((mg_v8) * (const mg_v8u *)(p + i))
+#define MG_PUT8(p, x) *(mg_v8u *)(p + i) = (mg_v8u)(x)
+#define MG_RULE(get, put) \\
+  {body}
+void mg_step(const double *settings, long count, {pointers}) {{
+  long i = 0;
+  {settings}
+  (void)settings;
+#if MG_EIGHT
+  for (; i + 8 <= count; i += 8) {{ MG_RULE(MG_GET8, MG_PUT8) }}
+#endif
+  _Pragma("omp simd")
+  for (long j = i; j < count; j++) {{
+    const long i = j;
+    MG_RULE(MG_GET, MG_PUT)
+  }}
+}}
+void mg_train(long steps, const double *settings, double *losses, const mg_job *jobs, const int64_t *firsts, long count,
+              {pointers}) {{
+  for (long k = 0; k < steps; k++) {{
+    losses[k] = mg_gradient(jobs + firsts[k], firsts[k + 1] - firsts[k], count, p1);
+    mg_step(settings + {width} * k, count, {arrays});
+  }}
+}}
+"""
 
 
 def flatten(optimizer: Any) -> None:
@@ -98,4 +145,5 @@ def flatten(optimizer: Any) -> None:
 def to_arrays(state: dict[str, Any]) -> None:
     """An optimiser's memories as arrays."""
     for name, numbers in state.items():
-        state[name] = np.array(numbers, dtype=np.float64)
+        state[name] = aligned(len(numbers))
+        state[name][:] = numbers

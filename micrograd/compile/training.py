@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,11 +19,13 @@ import numpy as np
 from micrograd import engine, trees
 from micrograd.compile import files
 from micrograd.compile.arguments import _stacked
+from micrograd.compile.driver import Driver, Job, NotNativeError
 from micrograd.compile.program import Program
 from micrograd.compile.steps import flatten
 from micrograd.optim import Optimizer
 
 FORMAT = "micrograd checkpoint 1"
+STRETCH = 0.03  # seconds in C between two looks at Ctrl-C
 
 
 def fit(
@@ -100,7 +103,17 @@ class _Rows:
     def backward(self, rows: Any) -> float:
         """The loss of some rows, whose gradient is added up, as a share of an epoch's."""
         loss = self.program.backward(*[_rows(x, rows) if own else x for x, own in zip(self.data, self.axes, strict=True)])
-        return float(loss) * (len(rows) / self.count if self.program.reduce == "mean" else 1.0)
+        return float(loss) * self.weight(len(rows))
+
+    def weight(self, rows: int) -> float:
+        """The share of a loss of so many rows in that of an epoch."""
+        return rows / self.count if self.program.reduce == "mean" else 1.0
+
+    def jobs(self, driver: Driver, steps: list[Any]) -> list[list[Job]]:
+        """The jobs of steps on some rows each, all as many."""
+        rows = np.concatenate(steps)
+        args = tuple(_rows(x, rows) if own else x for x, own in zip(self.data, self.axes, strict=True))
+        return [[job] for job in driver.batch(args, len(steps), len(steps[0]))]
 
     def first(self) -> tuple[Any, ...]:
         return tuple(_rows(x, np.arange(1)) if own else x for x, own in zip(self.data, self.axes, strict=True))
@@ -132,7 +145,15 @@ class _Examples:
             else:
                 for v in parameters:
                     v.grad *= 1.0 / len(rows)
-        return float(loss) / self.count
+        return float(loss) * self.weight(len(rows))
+
+    def weight(self, rows: int) -> float:
+        """The share of a loss in that of an epoch."""
+        return 1.0 / self.count
+
+    def jobs(self, driver: Driver, steps: list[Any]) -> list[list[Job]]:
+        """The jobs of steps on some examples each."""
+        return [[driver.single(i, self.data[i]) for i in rows.tolist()] for rows in steps]
 
     def first(self) -> tuple[Any, ...]:
         return self.data[0]  # type: ignore[no-any-return]
@@ -195,6 +216,8 @@ class _Run:
             program(*source.first())
         flatten(optimizer)
         self.parameters = program.parameters
+        self.driver = Driver(program, optimizer) if type(optimizer).step is Optimizer.step else None
+        self.at_once = 1  # the steps that are done before the bar moves
         if not len(self.parameters):
             raise ValueError(
                 "fit() trains what the function captured, but it captured no Values: let it use a model from outside"
@@ -206,11 +229,12 @@ class _Run:
         while self.epoch < epochs and not self.stopped:
             order = shuffled(self.source.count, self.seed, self.epoch)
             with _Watched(self.source.program) as watched:
+                if self.driver is not None:
+                    self.driver.look()
                 while self.step < self.steps and not self.stopped:
-                    self.share += self._one_step(order[self.step * self.batch_size :][: self.batch_size])
-                    self.step += 1
+                    done = self._some_steps(order, stop)
                     watched.rest()
-                    if bar is not None and bar.update():
+                    if bar is not None and bar.update(done):
                         bar.set_postfix_str(f"loss {self.share * self.steps / self.step:.4g}", refresh=False)
                     self.stopped = bool(stop)
             if self.step == self.steps:
@@ -220,11 +244,55 @@ class _Run:
                 self._save(self.checkpoint)
         self.stopped = self.stopped and self.epoch < epochs
 
-    def _one_step(self, rows: Any) -> float:
-        self.parameters.zero_grad()
-        share: float = self.source.backward(rows)
-        self.optimizer.step()
-        return share
+    def _some_steps(self, order: Any, stop: list[bool]) -> int:
+        """Do as many of the epoch's steps as take some hundredths of a second, in C if that can be; say how many."""
+        size, start = self.batch_size, time.perf_counter()
+        whole = self.source.count // size  # steps of the full size
+        count = min(self.at_once, whole - self.step) if self.step < whole else 1
+        rows = [order[k * size :][:size] for k in range(self.step, self.step + count)]
+        done = self._natively(rows, stop)
+        if not done:
+            self.parameters.zero_grad()
+            self.share += self.source.backward(rows[0])
+            self.optimizer.step()
+            done = 1
+        self.step += done
+        seconds = (time.perf_counter() - start) / done
+        self.at_once = max(1, min(8 * done, int(STRETCH / seconds))) if self.driver is not None else 1
+        return done
+
+    def _natively(self, rows: list[Any], stop: list[bool]) -> int:
+        """Do some steps in C: all of them, or up to the one whose learning rate met an interrupt; 0 where it cannot be."""
+        driver, optimizer = self.driver, self.optimizer
+        if driver is None:
+            return 0
+        try:
+            jobs = driver.jobs(lambda: self.source.jobs(driver, rows))
+        except NotNativeError:
+            self.driver = None
+            return 0
+        settings: list[tuple[float, ...]] = []
+        try:
+            while len(settings) < len(jobs) and not stop:
+                settings.append(optimizer._next_settings())
+        finally:  # where a learning rate raises, the steps before it are done
+            if settings:
+                self._train(driver, jobs[: len(settings)], settings, rows)
+        return len(settings)
+
+    def _train(self, driver: Driver, jobs: list[Any], settings: list[tuple[float, ...]], rows: list[Any]) -> None:
+        losses = driver.train(jobs, settings)
+        if losses is None:  # the rule could not be compiled
+            self.driver = None
+            for some, setting in zip(rows, settings, strict=False):
+                self.parameters.zero_grad()
+                self.share += self.source.backward(some)
+                self.optimizer._update(setting)
+            return
+        self.parameters._reader.mark()
+        weight = self.source.weight(len(rows[0]))
+        for loss in losses:
+            self.share += loss * weight
 
     # --------------------------------------------------------------------------------------------------- checkpoints
 

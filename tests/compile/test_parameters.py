@@ -319,7 +319,7 @@ def without_compiler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.param == "numpy":
         from micrograd.compile import steps
 
-        monkeypatch.setattr(steps, "_loop", lambda *_: None)
+        monkeypatch.setattr(steps, "_compiled", lambda *_: None)
 
 
 @pytest.mark.usefixtures("without_compiler")

@@ -90,6 +90,7 @@ typedef struct {
   int T, K, acc;
   long ar, at, ak, bt, bk, cr;
 } mg_shape;
+#define MG_VECS1(f, r) f(r, 0, 0)
 #define MG_VECS2(f, r) f(r, 0, 0) f(r, 1, last)
 #define MG_VECS3(f, r) f(r, 0, 0) f(r, 1, middle) f(r, 2, last)
 #define MG_VECS6(f, r) \
@@ -97,6 +98,7 @@ typedef struct {
 #define MG_ROWS1(each, f) each(f, 0)
 #define MG_ROWS3(each, f) each(f, 0) each(f, 1) each(f, 2)
 #define MG_ROWS4(each, f) each(f, 0) each(f, 1) each(f, 2) each(f, 3)
+#define MG_ROWS8(each, f) MG_ROWS4(each, f) each(f, 4) each(f, 5) each(f, 6) each(f, 7)
 #define MG_CLEAR(r, v, at) mg_v c##r##v = {0};
 #define MG_FETCH(r, v, at) mg_v x##v = MG_LOAD(b + at);
 #define MG_MADD(r, v, at) c##r##v += a[r * ar] * x##v;
@@ -121,7 +123,7 @@ typedef struct {
       } \
       MG_ROWS##rows(MG_VECS##vecs, MG_KEEP) \
     } \
-    (void)middle; \
+    (void)middle, (void)last; \
   }
 MG_TILE(4, 3)
 MG_TILE(4, 2)
@@ -129,6 +131,8 @@ MG_TILE(3, 3)
 MG_TILE(3, 2)
 MG_TILE(1, 6)
 MG_TILE(1, 3)
+MG_TILE(8, 1)
+MG_TILE(4, 1)
 MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real *A, const real *B, real *C) {
   for (int s = 0, vecs, left = (S + MG_LANES - 1) / MG_LANES; left > 0; left -= vecs, s += vecs * MG_LANES) {
     vecs = left == 4 ? 2 : left < 3 ? left : 3;  // one register alone only where the whole width fits it
@@ -138,12 +142,17 @@ MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real 
     else if (rows == 1) mg_tile_1_3(m, A, B + s, last, C + s, tiles);
     else if (rows == 3 && vecs == 3) mg_tile_3_3(m, A, B + s, last, C + s, tiles);
     else if (rows == 3) mg_tile_3_2(m, A, B + s, last, C + s, tiles);
+    else if (rows == 8) mg_tile_8_1(m, A, B + s, last, C + s, tiles);
+    else if (S == MG_LANES) mg_tile_4_1(m, A, B + s, last, C + s, tiles);
     else if (vecs == 3) mg_tile_4_3(m, A, B + s, last, C + s, tiles);
     else mg_tile_4_2(m, A, B + s, last, C + s, tiles);
   }
 }
 MG_APART void mg_tiles(int R, int S, const mg_shape *m, const real *A, const real *B, real *C) {  // S >= MG_LANES
   static const int threes[4] = {0, 3, 2, 1};  // R = 4 fours + 3 threes + ones, with ones only in 1, 2 and 5
+  const int eight = S == MG_LANES ? R / 8 : 0;  // one register wide
+  if (eight) mg_rows(8, eight, S, m, A, B, C);
+  R -= 8 * eight, A += 8 * eight * m->ar, C += 8 * eight * m->cr;
   const int three = R < 9 && R % 4 < 2 ? 0 : R == 2 ? 0 : threes[R % 4];
   const int four = (R - 3 * three) / 4, ones = R - 3 * three - 4 * four;
   const int each = m->T * m->K < 4 && S > 4 * MG_LANES ? 1 : four;  // a short contraction writes C in its own order

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rol
 from micrograd.compile.views import Nest, nest, strides
 
 STATEMENTS = 60  # in a function: compilers slow down on long ones
-CACHE_BYTES = 1 << 18  # the numbers of the examples that are worked on together should stay in a core's own cache
+CACHE_BYTES, OUTER_CACHE_BYTES = 1 << 18, 1 << 20  # where the numbers of the examples worked on together should stay
 
 
 # ------------------------------------------------------------------------------------------------------------ dialect
@@ -103,7 +104,11 @@ class Writer:
         self.rolled, self.real = rolled, real
         size = 8 if real == "double" else 4
         self.lanes = 64 // size
-        while self.lanes < 64 and rolled.lanes * self.lanes * 2 * size <= CACHE_BYTES:
+        register = self.lanes
+        while self.lanes < 64:  # two registers at least, as each number of a matrix then serves two products
+            cache = CACHE_BYTES if self.lanes > register else OUTER_CACHE_BYTES
+            if rolled.lanes * self.lanes * 2 * size > cache:
+                break
             self.lanes *= 2
         self._reads: list[tuple[int, int, int, Any]] | None = None
         self.table: list[Any] = []
@@ -528,9 +533,11 @@ class Writer:
     def rows(self, rows: Rows) -> str:
         """Dots, sums or largest numbers of a length, member by member."""
         c, ragged = rows.c, rows.lengths is not None
+        lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
+        if not (lanes or rows.largest or rows.reduced) and (found := _block(rows)):
+            return self._blocks(*found)
         walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])], rows.lengths)
         length = f"t[{self.tabled(rows.lengths)} + {walk.member()}]" if ragged else rows.a.shape[1]
-        lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
         out, x = walk.text(0), walk.text(1, "k")
         product = x if rows.b is None else f"{x} * {walk.text(2, 'k')}"
         sign = "-" if rows.sign < 0 else ""
@@ -541,6 +548,11 @@ class Writer:
         if rows.largest:
             self.needs.add("larger")
             start = walk.text(1, "0")
+        if lanes and rows.b is not None and all(view.flat[0] >= LANES for view in (rows.a, rows.b)):
+            return walk.loops(
+                f"real sums[L];\n{self._call('lanes', length, 'v', walk.row(1), walk.row(2), 'sums')}\n"
+                f"for (int l = 0; l < L; l++) {end}sums[l];"
+            )
         if lanes:
             turn = f"sums[l] = mg_larger(sums[l], {x})" if rows.largest else f"sums[l] += {product}"
             return walk.loops(
@@ -551,6 +563,22 @@ class Writer:
         turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
         simd = "" if rows.largest or ragged else "MG_SUM\n"
         return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
+
+    def _blocks(self, rows: Rows, block: int) -> str:
+        """Short rows, of which so many neighbours lie side by side and have the same factors or such side by side."""
+        views = [view for view in (rows.c, rows.a, rows.b) if view is not None]
+        walk = _Walk(self, [view[::block] for view in views], None if rows.lengths is None else rows.lengths[::block])
+        steps = [int(view.reshape(len(view), -1)[1, 0] - view.flat[0]) for view in views]
+        length = rows.a.shape[1]
+        if rows.lengths is not None:
+            length = f"t[{self.tabled(rows.lengths[::block])} + {walk.member()}]"
+        texts = [walk.text(n, "" if n == 0 else "k")[:-1] + f" + {step} * b]" for n, step in enumerate(steps)]
+        sign, add = "-" if rows.sign < 0 else "", f"{'-' if rows.sign < 0 else '+'}" if rows.add else ""
+        return walk.loops(
+            f"real sums[{block}] = {{0}};\nfor (int k = 0; k < {length}; k++) {{\nMG_SIMD\n"
+            f"for (int b = 0; b < {block}; b++) sums[b] += {' * '.join(texts[1:])}; }}\n"
+            f"for (int b = 0; b < {block}; b++) {texts[0]} {add}= {'' if add else sign}sums[b];"
+        )
 
     def index(self, addresses: Any, number: int, k: str = "") -> tuple[Any, Callable[[_Walk], str], bool]:
         """Where integers come from: their places, as the view of this number of a walk; in it their text; and whether each
@@ -736,6 +764,15 @@ class _Walk:
         first = " + ".join([first, *_turn(view)])
         return f"{first} + {step}L * {k}" if k not in ("", "0") and step else first
 
+    def row(self, number: int) -> str:
+        """Where a row of numbers of each example lies: its places in a table, or none, the first place and the step."""
+        view = self.views[number] - LANES
+        if self.steps[number] is None:
+            places = f"t + {self.writer.tabled(view)} + {view.shape[1]} * ({self.member()})"
+            return ", ".join([places, " + ".join(["0", *_turn(self.views[number])]), "0"])
+        self.views[number], self.starts[number] = view, self.starts[number] - LANES
+        return f"0, {self.place(number)}, {self.steps[number]}"
+
     def text(self, number: int, k: str = "") -> str:
         """A number of a view: the k-th of the row."""
         view, writer = self.views[number], self.writer
@@ -855,6 +892,34 @@ def _reach(view: Any) -> tuple[int, int]:
     low, high = int(view.min()), int(view.max())
     moved = getattr(view, "shift", 0) * (getattr(view, "turns", 1) - 1)
     return min(low, low + moved), max(high, high + moved)
+
+
+def _block(rows: Rows) -> tuple[Rows, int] | None:
+    """How many neighbouring rows can fill the lanes of a register together: 16, 8 or 4; where their factors are one number
+    and numbers side by side, the one is put second."""
+    count, length = rows.a.shape
+    if rows.lengths is None and length > 16:
+        return None
+    for block in (16, 8, 4):
+        if count % block or (np.diff(rows.c.reshape(-1, block)) != 1).any():
+            continue
+        if rows.lengths is not None and np.diff(rows.lengths.reshape(-1, block)).any():
+            continue
+        views = [view.reshape(-1, block, length) for view in (rows.a, rows.b) if view is not None]
+        steps = [np.diff(view, axis=1).reshape(len(view), -1) for view in views]
+        firsts = [step[:, 0] for step in steps]
+        if any((step != first[:, None]).any() for step, first in zip(steps, firsts, strict=True)):
+            continue
+        if rows.b is None:
+            if (firsts[0] == 1).all():
+                return rows, block
+            continue
+        if (firsts[0] + firsts[1] == 1).all() and (firsts[0] * firsts[1] == 0).all():
+            a, b = (np.where((firsts[0] == 1)[:, None, None], x, y).reshape(count, length) for x, y in (views, views[::-1]))
+            return replace(rows, a=a, b=b), block
+        if all((first == first[0]).all() and 0 <= first[0] <= 1 for first in firsts):
+            return rows, block
+    return None
 
 
 def _is_test(text: str) -> bool:

@@ -8,6 +8,9 @@
 #define MG_BYTES 16
 #endif
 #define MG_LANES ((int)(MG_BYTES / sizeof(real)))
+#ifndef L
+#define L 16  // a program sets its own before
+#endif
 typedef real mg_v __attribute__((vector_size(MG_BYTES)));
 typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), may_alias));
 #define MG_LOAD(p) ((mg_v) * (const mg_vu *)(p))
@@ -290,13 +293,34 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
   }
 }
 
+//@ lanes: needs base vector
+// sums[l] = sum over k of the products of two rows of v: the dot products of all examples.  Number k of a row is number
+// row[k] + first, or first + step k without a table.
+MG_INLINE const real *mg_place(const real *v, const int32_t *row, long first, long step, int k) {
+  return v + ((row ? row[k] : step * k) + first) * L;
+}
+MG_APART void mg_lanes(int n, const real *v, const int32_t *a, long a0, long sa, const int32_t *b, long b0, long sb,
+                       real *sums) {
+  int l = 0;
+  for (; l + 2 * MG_LANES <= L; l += 2 * MG_LANES) {
+    mg_v p = {0}, q = p;
+    for (int k = 0; k < n; k++) {
+      const real *x = mg_place(v + l, a, a0, sa, k), *y = mg_place(v + l, b, b0, sb, k);
+      p += MG_LOAD(x) * MG_LOAD(y), q += MG_LOAD(x + MG_LANES) * MG_LOAD(y + MG_LANES);
+    }
+    MG_STORE(sums + l, p), MG_STORE(sums + l + MG_LANES, q);
+  }
+  for (; l < L; l += MG_LANES) {
+    mg_v p = {0};
+    for (int k = 0; k < n; k++) p += MG_LOAD(mg_place(v + l, a, a0, sa, k)) * MG_LOAD(mg_place(v + l, b, b0, sb, k));
+    MG_STORE(sums + l, p);
+  }
+}
+
 //@ pack: needs base vector
 // The numbers of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in beyond the
 // end.  Squares of one register a side are turned in registers: in each of three rounds halves, quarters and single lanes of
 // register pairs change places.  The next block is fetched meanwhile.
-#ifndef L
-#define L 16  // a program sets its own before
-#endif
 #if defined(__AVX512F__) && !MG_FLOAT && !defined(__clang__)
 typedef int64_t mg_places __attribute__((vector_size(64)));
 MG_INLINE void mg_turn(mg_v *r) {

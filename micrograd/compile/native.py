@@ -995,13 +995,13 @@ class NativeKernel:
         self.length = max(end - start, 1)
 
     def _fresh(self) -> Any:
-        """An array for the outputs: one that nobody holds any more, or a new one."""
-        for array in self.pool:
-            if sys.getrefcount(array) == 3:  # this list, the loop and the call
-                return array
+        """An array for the outputs: one that nobody holds a part of any more, or a new one."""
+        for owner, first in self.pool:
+            if sys.getrefcount(owner) == 3:  # the pool, this loop and the call: all parts of an array refer to its owner
+                return owner[first : first + self.length]
         array = aligned(self.length, self.dtype, 1)  # the first is the value, the rest the gradient
         if len(self.pool) < 8:
-            self.pool.append(array)
+            self.pool.append((array.base, (array.ctypes.data - array.base.ctypes.data) // self.dtype.itemsize))
         return array
 
     def run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:

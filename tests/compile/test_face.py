@@ -77,6 +77,21 @@ def test_results_do_not_change_when_the_program_runs_again(backend: str) -> None
 
 
 @both_backends
+def test_gradients_do_not_change_when_the_program_runs_again(backend: str) -> None:
+    program = micrograd.compile(lambda x: sum(v * v * v for v in x), backend=backend)
+    points = [np.arange(20.0) + k for k in range(12)]
+    held = [program.value_and_grad(x) for x in points]
+    rows = [program.value_and_grad(x)[1][3:7] for x in points]  # parts of what is let go
+    nested = [program.value_and_grad(x.tolist())[1] for x in points]
+    for k, x in enumerate(points):
+        close(held[k][1], 3.0 * x**2)
+        close(rows[k], 3.0 * x[3:7] ** 2)
+        close(nested[k], 3.0 * x**2)
+    held[0][1][:] = 0.0  # they are the caller's
+    close(program.value_and_grad(points[1])[1], held[1][1])
+
+
+@both_backends
 def test_a_batch_gives_one_result_an_example(backend: str) -> None:
     program = micrograd.compile(loss, batch=(None, 0, 0), backend=backend)
     result = program(W, X, Y)

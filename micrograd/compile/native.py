@@ -123,8 +123,9 @@ class Writer:
         self.scratch = 0
         self.copied: set[int] = set()  # spaces that some table reaches into: they are copied next to the other numbers
         shared, (start, end) = rolled.outputs[rolled.outputs < LANES], rolled.results
-        # whether the outputs lie in an array of their own, which the caller gets
-        self.results_apart = bool(len(shared) and ((start <= shared) & (shared < end)).all())
+        # whether the outputs lie side by side in an array of their own, which the caller gets; else they are copied there
+        inside = len(shared) and start <= shared[0] and shared[-1] < end
+        self.results_apart = bool(inside and (np.diff(shared) == 1).all())
         self._copy(rolled.outputs)
         for _ in range(2):  # the first writing finds out which, and whether the outputs can be apart
             self.parts, self.table, self.table_size = [], [], 0
@@ -669,7 +670,9 @@ class Writer:
     def _program(self) -> str:
         rolled = self.rolled
         before = self._phase("before", rolled.before)
-        after = self._phase("after", rolled.after)
+        after = self._phase("after", rolled.after) + self._results_out()
+        if not rolled.lanes:
+            before += after
         batch = self._phase("batch", rolled.batch) if rolled.lanes else ""
         copies = "".join(
             f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n"
@@ -686,8 +689,31 @@ class Writer:
         else:
             text.append(RUN)
         head = f"#define real {self.real}\n#define L {self.lanes}\n"
-        prelude = _prelude(frozenset(self.needs))
-        return "\n".join([head, prelude, MACROS, *self.parts, *text])
+        self.entries = "\n".join(text)
+        return "\n".join([head, _prelude(frozenset(self.needs)), MACROS, *self.parts, self.entries])
+
+    def _results_out(self) -> str:
+        """Copy the shared outputs into the array of results, where they are not computed there."""
+        shared = self.rolled.outputs[self.rolled.outputs < LANES]
+        if self.results_apart or not len(shared):
+            return ""
+        steps = strides(shared)
+        place = f"{shared[0]} + {steps[0]} * i" if steps is not None else f"t[{self.tabled(shared)} + i]"
+        return f"  for (int i = 0; i < {len(shared)}; i++) o[i] = w[{place}];\n"
+
+    def results(self) -> tuple[int, int]:
+        """Where the shared outputs begin in the array of results, and how long that is."""
+        shared, (start, end) = self.rolled.outputs[self.rolled.outputs < LANES], self.rolled.results
+        return (int(shared[0] - start), end - start) if self.results_apart else (0, max(len(shared), 1))
+
+    def units(self) -> list[str]:
+        """The same in two files, compiled side by side: the program, and the kernels of matrix products it uses."""
+        if "tiles" not in _needed(frozenset(self.needs)):
+            return [self.text]
+        sizes, prelude = f"#define real {self.real}\n#define L {self.lanes}\n", _prelude(frozenset(self.needs))
+        hidden = '#define MG_LINKAGE __attribute__((visibility("hidden")))\n'
+        program = "\n".join([sizes, _declared(prelude), MACROS, *self.parts, self.entries])
+        return [program, f"{hidden}{sizes}{prelude}"]
 
     def _phase(self, name: str, instructions: list[Instruction]) -> str:
         """Functions of some statements each, and the calls of them."""
@@ -929,6 +955,12 @@ def _is_test(text: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _prelude(needs: frozenset[str]) -> str:
     """The sections of the kernels that a program uses, in their order."""
+    wanted = _needed(needs)
+    return "\n".join(body for name, (_, body) in _sections().items() if name in wanted)
+
+
+def _needed(needs: frozenset[str]) -> set[str]:
+    """The names of these sections and of those that they use."""
     sections = _sections()
     wanted: set[str] = set()
     stack = [name for name in needs if name in sections]
@@ -937,7 +969,13 @@ def _prelude(needs: frozenset[str]) -> str:
         if name not in wanted:
             wanted.add(name)
             stack += sections[name][0]
-    return "\n".join(sections[name][1] for name in sections if name in wanted)
+    return wanted
+
+
+def _declared(prelude: str) -> str:
+    """The kernels, those that are functions of their own as declarations."""
+    declared = re.sub(r"^MG_APART (.*?) \{[^\n]*\n.*?^\}\n", r"\1;\n", prelude, flags=re.M | re.S)
+    return re.sub(r"^MG_TILE\(\d.*\n", "", declared, flags=re.M)
 
 
 @functools.lru_cache(maxsize=1)
@@ -963,13 +1001,15 @@ class NativeKernel:
     def __init__(self, rolled: Rolled, dtype: Any, threads: int) -> None:
         writer = Writer(rolled, "double" if dtype == np.float64 else "float")
         self.table = _joined(writer.table)
-        self.loaded = toolchain.load(writer.text)
+        self.loaded = toolchain.load(*writer.units())
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
         self.c_run = self.loaded.library.mg_run
         self.w = aligned(rolled.shared + 16, self.dtype)
         self.w[: len(rolled.constants)] = rolled.constants
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
-        self._find_results(writer.results_apart)
+        first, self.length = writer.results()
+        self.picked = slice(first, first + len(rolled.outputs) - len(self.lanes))
+        self.pool: list[Any] = []
         self.v = aligned(rolled.lanes * self.block + 64, self.dtype)
         self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
@@ -982,17 +1022,6 @@ class NativeKernel:
         self.held: list[Any] = [None] * len(rolled.spaces)
         self.kept: dict[int, Any] = {}
         self.bytes = self.w.nbytes + self.v.nbytes + self.s.nbytes + self.table.nbytes
-
-    def _find_results(self, apart: bool) -> None:
-        """Where the shared outputs are: side by side in an array that the caller gets, or here and there."""
-        shared = self.rolled.outputs[self.rolled.outputs < LANES]
-        start, end = self.rolled.results
-        self.from_w = not apart
-        self.picked: Any = shared - start if apart else shared
-        if len(shared) and (np.diff(self.picked) == 1).all():
-            self.picked = slice(int(self.picked[0]), int(self.picked[0]) + len(shared))
-        self.pool: list[Any] = []
-        self.length = max(end - start, 1)
 
     def _fresh(self) -> Any:
         """An array for the outputs: one that nobody holds a part of any more, or a new one."""
@@ -1019,8 +1048,6 @@ class NativeKernel:
             self._run_threads(examples)
         else:
             self.c_run(*self.fixed)
-        if self.from_w:
-            return self.w[self.picked].copy(), lanes
         return result[self.picked], lanes
 
     def _hold(self, k: int, array: Any) -> None:
@@ -1031,10 +1058,6 @@ class NativeKernel:
         self.held[k] = array if usable is array else None  # a copy is made anew at each call, as the original may change
         self.kept[k] = usable
         (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
-
-    def in_order(self) -> bool:
-        """Whether all results are shared by the examples and lie side by side in an array of their own."""
-        return not self.from_w and not len(self.lanes) and isinstance(self.picked, slice)
 
     @property
     def address(self) -> int:
@@ -1199,8 +1222,8 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         for k, (space, _) in enumerate(rolled.spaces)
         if space.size
     ]
-    shared = rolled.outputs[rolled.outputs < LANES]
     lanes = int((rolled.outputs >= LANES).sum())
+    (first, length), count = writer.results(), len(rolled.outputs) - lanes
     lines = [
         "/* A program written by micrograd.compile.  Compile with: cc -std=gnu11 -O3 -march=native -fno-math-errno",
         "   -fno-trapping-math -fopenmp-simd, link with -lm.",
@@ -1208,7 +1231,7 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         "   Inputs, one pointer for each number (those not listed may be null):",
         *inputs,
         f"   Work space: real w[{rolled.shared + 16}]; set its first {len(rolled.constants)} numbers to mg_constants once.",
-        f"   Results: real o[{max(rolled.results[1] - rolled.results[0], 1)}].",
+        f"   Results: real o[{length}], {count} of them from o[{first}] on.",
         "   Call mg_tables() once, and then mg_run(in, ix, w, o, v, s, mg_table, examples, out)"
         + (" with" if rolled.lanes else "."),
     ]
@@ -1219,21 +1242,7 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         ]
     else:
         lines.append("   v, s and out may be null here, and examples is 1.")
-    start, end = rolled.results
-    apart = shared[(shared >= start) & (shared < end)] if writer.results_apart else shared[:0]
-    rest = shared[(shared < start) | (shared >= end)] if writer.results_apart else shared
-    if len(apart):
-        lines.append(f"   Results, in their order: o at {_places(apart - start)}.")
-    if len(rest):
-        lines.append(f"   Results: w at {_places(rest)}.")
     return "\n".join([*lines, "*/"])
-
-
-def _places(addresses: Any) -> str:
-    if len(addresses) > 1 and (np.diff(addresses) == 1).all():
-        return f"{addresses[0]} .. {addresses[-1]}"
-    shown = ", ".join(map(str, addresses[:40].tolist()))
-    return shown + (f", ... ({len(addresses)} in all)" if len(addresses) > 40 else "")
 
 
 def _joined(tables: list[Any]) -> Any:

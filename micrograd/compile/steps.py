@@ -42,7 +42,7 @@ class Stepper:
         self.library.mg_step(self.settings, *self.fixed)
 
     def train(self, rule: Rule, settings: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
-        """Steps with these rows of settings, each on the mean gradient of some jobs, from ``firsts`` of them on; their losses.
+        """Steps with these rows of settings, each on the mean gradient of the jobs from its first to the next one's; their losses.
 
         None without a compiler, or where the rows do not leave out the same parts of the rule.
         """

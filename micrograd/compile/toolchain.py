@@ -71,8 +71,8 @@ class _CompilerError(Exception):
     """One line on why a compiler made no object that loads."""
 
 
-def load(source: str, *, extra: tuple[str, ...] = ()) -> Loaded:
-    """The shared object that C `source` compiles to, loaded; `extra` is further flags for the compiler.
+def load(*sources: str, extra: tuple[str, ...] = ()) -> Loaded:
+    """The shared object that C sources compile to side by side, loaded; `extra` is further flags for the compiler.
 
     The object comes from this process, from the cache on disk or from the first compiler that can make it.  The cache is
     the folder ``$MICROGRAD_CACHE``, ``$XDG_CACHE_HOME/micrograd`` or ``~/.cache/micrograd``.  Raises :class:`NoCompiler`
@@ -86,11 +86,11 @@ def load(source: str, *, extra: tuple[str, ...] = ()) -> Loaded:
     reasons: dict[str, None] = {}  # one compiler says the same in each folder
     for folder, command in _places():
         try:
-            key = _key(source, extra, command)
+            key = _key(sources, extra, command)
             library = _LIBRARIES.get(key) or _from_cache(folder, key)
             if library is not None:
                 return Loaded(_LIBRARIES.setdefault(key, library), shlex.join(command), 0.0, True)
-            library, seconds = _build(folder, command, (*_native(folder, command), *extra), source, key)
+            library, seconds = _build(folder, command, (*_native(folder, command), *extra), sources, key)
             return Loaded(_LIBRARIES.setdefault(key, library), shlex.join(command), seconds, False)
         except (_CompilerError, OSError) as fault:  # noqa: PERF203
             reasons[f"{shlex.join(command)}: {fault}"] = None
@@ -161,7 +161,7 @@ def _trial(folder: Path, command: tuple[str, ...]) -> tuple[str, ...] | str:
     reason = ""
     for flags in NATIVE:
         try:
-            _build(folder, command, flags, TRIAL)
+            _build(folder, command, flags, (TRIAL,))
             return flags
         except _CompilerError as fault:  # noqa: PERF203
             reason = str(fault)
@@ -169,13 +169,20 @@ def _trial(folder: Path, command: tuple[str, ...]) -> tuple[str, ...] | str:
 
 
 def _build(
-    folder: Path, command: tuple[str, ...], flags: tuple[str, ...], source: str, key: str | None = None
+    folder: Path, command: tuple[str, ...], flags: tuple[str, ...], sources: tuple[str, ...], key: str | None = None
 ) -> tuple[ctypes.CDLL, float]:
     """Compile and load in a new folder below `folder`, then store the object there under `key`; seconds in the compiler."""
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=folder, ignore_cleanup_errors=True) as work:
-        Path(work, "program.c").write_text(source, encoding="utf-8")
         start = time.perf_counter()
-        _run([*command, *FLAGS, "-o", f"{work}/program.so", f"{work}/program.c", *flags, "-lm"], folder, work)
+        parts = [f"{work}/program.c", *(f"{work}/part{i}.c" for i in range(1, len(sources)))]
+        for part, source in zip(parts, sources, strict=True):
+            Path(part).write_text(source, encoding="utf-8")
+        if len(parts) > 1:
+            objects = [f"{part[:-2]}.o" for part in parts]
+            pairs = zip(parts, objects, strict=True)
+            _run([[*command, *FLAGS, "-c", "-o", made, part, *flags] for part, made in pairs], folder, work)
+            parts = objects
+        _run([[*command, *FLAGS, "-o", f"{work}/program.so", *parts, *flags, "-lm"]], folder, work)
         seconds = time.perf_counter() - start
         try:
             library = ctypes.CDLL(f"{work}/program.so")
@@ -190,44 +197,55 @@ def _build(
 _ON_A_WORD = (shutil.which("sh") or "/bin/sh", "-c", 'read word && exec "$@"', "sh")
 
 
-def _run(command: list[str], folder: Path, work: str) -> None:
-    """Run the compiler to its end, or kill it with all its children when this process is interrupted."""
+def _run(commands: list[list[str]], folder: Path, work: str) -> None:
+    """Run compilers side by side to their end, or kill them with all their children when this process is interrupted."""
     environment = {
         **os.environ,
         **{"LC_ALL": "C", "TMPDIR": work},  # what the compiler leaves when it is killed goes with the folder
         **{"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), "ZIG_LOCAL_CACHE_DIR": f"{work}/zig"},  # its own run-time is kept
     }
-    messages = Path(work, "messages")  # a file: a pipe would wait for any server that the compiler leaves running
-    with (
-        messages.open("wb") as output,
-        subprocess.Popen(
-            [*_ON_A_WORD, *command],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            start_new_session=True,
-        ) as process,
-    ):
+    # files: pipes would wait for any server that a compiler leaves running
+    messages = [Path(work, f"messages{i}") for i in range(len(commands))]
+    running: list[subprocess.Popen[bytes]] = []
+    with contextlib.ExitStack() as stack:
         try:
-            process.communicate(b"go\n")
+            for command, file in zip(commands, messages, strict=True):
+                output = stack.enter_context(file.open("wb"))
+                process = subprocess.Popen(
+                    [*_ON_A_WORD, *command],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    start_new_session=True,
+                )
+                running.append(stack.enter_context(process))
+            for process in running:
+                assert process.stdin is not None
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(b"go\n")
+                    process.stdin.close()
+            for process in running:
+                process.wait()
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            for process in running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             raise
-    if status := process.returncode:
-        lines = messages.read_text(encoding="utf-8", errors="replace").replace(f"{work}/", "").splitlines()
-        said = [line.strip() for line in lines if line.strip()] or [f"ended with status {status} and said nothing"]
-        raise _CompilerError(next((line for line in said if "error" in line.lower()), said[0]))
+    for process, file in zip(running, messages, strict=True):
+        if status := process.returncode:
+            lines = file.read_text(encoding="utf-8", errors="replace").replace(f"{work}/", "").splitlines()
+            said = [line.strip() for line in lines if line.strip()] or [f"ended with status {status} and said nothing"]
+            raise _CompilerError(next((line for line in said if "error" in line.lower()), said[0]))
 
 
 # ---- the key: all that an object depends on
 
 
-def _key(source: str, extra: tuple[str, ...], command: tuple[str, ...]) -> str:
+def _key(sources: tuple[str, ...], extra: tuple[str, ...], command: tuple[str, ...]) -> str:
     """The hash of all that an object depends on."""
     parts = (FORMAT, FLAGS, NATIVE, extra, [_identity(word) for word in command], _cpu())
-    return hashlib.sha256(f"{parts!r}\n{source}".encode()).hexdigest()
+    return hashlib.sha256("\n".join((repr(parts), *sources)).encode()).hexdigest()
 
 
 def _identity(word: str) -> tuple[str | int, ...]:

@@ -70,6 +70,7 @@ class Trace:
         self.frozen: dict[tuple[int, int], int] = {}  # (space, position) of an Index -> the number it had
         self.bounds: dict[tuple[int, int], int] = {}  # (space, position) of an Index -> the size of the smallest table
         self._nodes: dict[int, int] = {}  # id of a captured Value -> its instruction
+        self._numbers: dict[int, int] = {}  # the same for the constants among what a captured Value was computed from
         self._kept: list[Value] = []  # so that no id is used again while this lives
 
     def symbol(self, node: int) -> Symbol:
@@ -92,12 +93,18 @@ class Trace:
         return None if number is None else self.tape.constant(number)
 
     def _captured(self, x: Value) -> int:
-        """A Value from outside: its leaves are read at each call, and what was computed from them is computed anew."""
+        """A Value from outside: its leaves are read at each call, and what was computed from them is computed anew.
+
+        The numbers that it was computed with are part of the program.
+        """
         known = self._nodes.get(id(x))
         if known is not None:
             return known
         for value in topological_order(x):
             if id(value) in self._nodes:
+                continue
+            if not value.parents and value.kind == "constant" and value is not x:
+                self._numbers[id(value)] = self.tape.constant(value.data)
                 continue
             if not value.parents:
                 place = self._places.setdefault(id(value), len(self.captured))
@@ -107,7 +114,8 @@ class Trace:
                 continue
             if not isinstance(value.operation, Op) or type(value.operation) is not Op:
                 raise TraceError(f"a captured Value was built by hand as {value._op!r}: its operation is not in the table")
-            parents = tuple([self.symbol(self._nodes[id(parent)]) for parent in value.parents])
+            nodes = [self._nodes.get(id(parent), self._numbers.get(id(parent), 0)) for parent in value.parents]
+            parents = tuple([self.symbol(node) for node in nodes])
             self._nodes[id(value)] = self.record(value.operation, parents).node
             self._kept.append(value)
         return self._nodes[id(x)]

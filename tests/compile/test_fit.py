@@ -16,6 +16,7 @@ import pytest
 
 import micrograd
 from micrograd import MLP, Value, losses, optim
+from micrograd.compile import steps
 from micrograd.compile.training import shuffled
 
 X = np.random.default_rng(0).normal(size=(23, 2))
@@ -136,6 +137,139 @@ def test_what_the_function_reads_is_looked_at_in_each_epoch_and_after() -> None:
     np.testing.assert_allclose(found, [expected, expected, 2 * expected], rtol=1e-12)
     settings["scale"] = 10.0
     np.testing.assert_allclose(program(X[:8]), 10.0 * expected, rtol=1e-12)
+
+
+# --------------------------------------------------------------------------------------------- stretches of steps in C
+
+
+def words(seed: int, count: int = 40) -> list[tuple[list[int]]]:
+    """Examples of four lengths, each length a recording of its own."""
+    draw = random.Random(seed)
+    return [([draw.randrange(6) for _ in range(draw.randint(1, 4))],) for _ in range(count)]
+
+
+def spelling() -> tuple[list[list[Value]], Any]:
+    draw = random.Random(0)
+    table = [[Value(draw.gauss(0, 1)) for _ in range(5)] for _ in range(6)]
+    others = [[Value(draw.gauss(0, 1)) for _ in range(5)] for _ in range(6)]
+
+    def loss(word: list[int]) -> Any:
+        total = 0.0
+        for letter, after in itertools.pairwise([0, *word]):
+            x = micrograd.take(table, letter)
+            total = total + losses.cross_entropy([micrograd.dot(row, x).tanh() for row in others], after)
+        return total
+
+    return [*table, *others], loss
+
+
+def stretches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many steps went to C in each call, from now on."""
+    counts: list[int] = []
+    train = steps.Stepper.train
+
+    def counted(self: Any, rule: Any, settings: Any, *rest: Any) -> Any:
+        counts.append(len(settings))
+        return train(self, rule, settings, *rest)
+
+    monkeypatch.setattr(steps.Stepper, "train", counted)
+    return counts
+
+
+def by_hand(program: Any, data: Any, optimizer: Any, epochs: int, size: int) -> None:
+    """What fit does, step by step in Python."""
+    for epoch in range(epochs):
+        order = shuffled(len(data), 0, epoch).tolist()
+        for start in range(0, len(data), size):
+            chosen = order[start : start + size]
+            optimizer.zero_grad()
+            for i in chosen:
+                program.backward(*data[i])
+            if len(chosen) > 1:
+                program.parameters.grad *= 1.0 / len(chosen)
+            optimizer.step()
+
+
+RATES = (0.05, optim.linear(0.1, 0.0, steps=60))  # the second one is zero in the end
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("rate", RATES, ids=["constant", "schedule"])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_steps_in_c_are_the_steps_in_python_bit_for_bit(
+    kind: Any, rate: Any, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, data, found = stretches(monkeypatch), words(1), []
+    for train in (micrograd.fit, by_hand):
+        tables, loss = spelling()
+        program = micrograd.compile(loss, backend="native")
+        for example in data:
+            program(*example)
+        optimizer = kind(program.parameters, lr=rate)
+        how = {"progress": False} if train is micrograd.fit else {}
+        train(program, data, optimizer, 3, size, **how)
+        found.append(
+            ([[v.data.hex() for v in row] for row in tables], [v.grad for v in program.parameters], optimizer.steps)
+        )
+        assert all(v.has_grad for v in program.parameters)
+    assert found[0] == found[1]
+    assert sum(counts) == 3 * -(-len(data) // size)  # all of them
+    assert max(counts) > 5
+
+
+def test_batches_in_c_are_those_in_python_and_the_last_may_be_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, results = stretches(monkeypatch), []
+    for backend in ("native", "numpy"):
+        model = MLP(2, [4, 1], seed=1)
+        program = micrograd.compile(
+            lambda x, y, model=model: micrograd.relu(1 - model(x) * y), batch=(0, 0), reduce="mean", backend=backend
+        )
+        found = micrograd.fit(program, (X, Y), optim.Adam(model.parameters(), lr=0.05), 40, 5, progress=False)
+        results.append((found, [p.data for p in model.parameters()]))
+    assert sum(counts) == 40 * 5
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-9)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-7, atol=1e-9)
+
+
+def test_an_index_outside_its_table_is_an_error_in_a_stretch_too() -> None:
+    _, loss = spelling()
+    program = micrograd.compile(loss, backend="native")
+    data = words(1)
+    micrograd.fit(program, data, optim.SGD([*spelling()[0][0]], lr=0.0), 1, 1, progress=False)
+    data[7] = ([3, 6],)
+    with pytest.raises(IndexError, match="index 6 is outside a table of 6"):
+        micrograd.fit(program, data, optim.SGD(program.parameters, lr=0.0), 1, 1, progress=False)
+
+
+@pytest.mark.parametrize("why", ["numpy", "float32", "threads", "own step", "some parameters"])
+def test_what_cannot_go_to_c_is_done_step_by_step(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(optim.SGD):
+        def step(self) -> None:
+            super().step()
+
+    hows: dict[str, Any] = {"numpy": {"backend": "numpy"}, "float32": {"dtype": "float32"}, "threads": {"threads": 2}}
+    how = hows.get(why, {})
+    counts, data = stretches(monkeypatch), words(2)
+    tables, loss = spelling()
+    program = micrograd.compile(loss, **how)
+    moved = tables[0] if why == "some parameters" else [v for row in tables for v in row]
+    before = [[v.data for v in row] for row in tables]
+    micrograd.fit(program, data, (Own if why == "own step" else optim.SGD)(moved, lr=0.1), 2, 1, progress=False)
+    assert counts == []
+    twins, loss = spelling()
+    twin = micrograd.compile(loss, **how)
+    moved = twins[0] if why == "some parameters" else [v for row in twins for v in row]
+    optimizer = optim.SGD(moved, lr=0.1)
+    for epoch in range(2):
+        for i in shuffled(len(data), 0, epoch).tolist():
+            for v in itertools.chain(*twins):
+                v.grad = 0.0
+            twin.backward(*data[i])
+            optimizer.step()
+    np.testing.assert_allclose(
+        [[v.data for v in row] for row in tables], [[v.data for v in row] for row in twins], rtol=1e-6, atol=1e-7
+    )
+    assert [v.data for v in tables[0]] != before[0]
 
 
 # -------------------------------------------------------------------------------------------------------- stopping

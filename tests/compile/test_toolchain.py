@@ -120,6 +120,18 @@ def test_the_same_source_is_loaded_once_in_a_process(gcc: str, cache: Path) -> N
     assert again.seconds == 0.0
 
 
+def test_sources_are_compiled_side_by_side_and_linked(gcc: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "_candidates", lambda: iter([(gcc,)]))
+    calling, called = "int two(void); int four(void) { return 2 * two(); }", "int two(void) { return 2; }"
+    assert load(calling, called).library.four() == 4
+    assert load(calling, called).cached
+    assert len(objects(cache)) == 1
+    assert leftovers(cache) == []
+    with pytest.raises(NoCompiler, match=r"part1\.c:1:\d+: error"):
+        load(calling, "int two(void) { return nothing; }")
+    assert leftovers(cache) == []
+
+
 def test_other_flags_make_another_object(gcc: str) -> None:
     source = "int answer(void) { return K; }"
     assert [load(source, extra=(f"-DK={k}",)).library.answer() for k in (1, 2)] == [1, 2]
@@ -420,7 +432,7 @@ def test_a_planted_object_is_not_loaded_from_an_unsafe_cache(gcc: str, cache: Pa
     """The object is whole and has the right name, but anybody could have put it there."""
     evil = load(answer(666))
     [planted] = objects(cache)
-    key = toolchain._key(SOURCE, (), (evil.compiler,))
+    key = toolchain._key((SOURCE,), (), (evil.compiler,))
     planted.rename(cache / toolchain._name(key, planted.read_bytes()))
     forget()
     assert load(SOURCE).library.answer() == 666  # it would be

@@ -15,11 +15,14 @@ typedef real mg_v __attribute__((vector_size(MG_BYTES)));
 typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), may_alias));
 #define MG_LOAD(p) ((mg_v) * (const mg_vu *)(p))
 #define MG_STORE(p, v) (*(mg_vu *)(p) = (mg_vu)(v))
+#ifndef MG_LINKAGE
+#define MG_LINKAGE static
+#endif
 #ifdef __clang__
-#define MG_APART static __attribute__((noinline, unused))
+#define MG_APART MG_LINKAGE __attribute__((noinline, unused))
 #else  // copies of a function for unit strides or constant arguments cost compile time and gain nothing
 #define MG_APART \
-  static __attribute__((noipa, unused, optimize("no-version-loops-for-strides", "no-unswitch-loops", "no-tree-vectorize")))
+  MG_LINKAGE __attribute__((noipa, unused, optimize("no-version-loops-for-strides", "no-unswitch-loops", "no-tree-vectorize")))
 #endif
 
 //@ sum: needs base vector

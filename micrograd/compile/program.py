@@ -341,7 +341,7 @@ class Program:
     @property
     def c_source(self) -> str:
         """The C program of what was asked last: one self-contained file, whose first comment says how to call it."""
-        from micrograd.compile.native import c_source
+        from micrograd.compile.c_file import c_source
 
         return c_source(schedule(self._shown().rolled), self.dtype)
 

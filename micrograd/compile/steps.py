@@ -16,8 +16,9 @@ import numpy as np
 from micrograd import ops
 from micrograd.compile import toolchain
 from micrograd.compile.buffers import aligned
+from micrograd.compile.dialect import C
 from micrograd.compile.emit import Code, Term, write
-from micrograd.compile.native import C, _prelude
+from micrograd.compile.kernels import prelude
 from micrograd.compile.parameters import Parameters
 
 Rule = Callable[..., tuple[Any, ...]]  # (number system, settings, parameter, gradient, *memories) -> parameter, *memories
@@ -42,7 +43,7 @@ class Stepper:
         self.library.mg_step(self.settings, *self.fixed)
 
     def train(self, rule: Rule, settings: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
-        """Steps with these rows of settings, each on the mean gradient of the jobs from its first to the next one's; their losses.
+        """Steps with these rows of settings, each on the mean gradient of its jobs; their losses.
 
         None without a compiler, or where the rows do not leave out the same parts of the rule.
         """
@@ -92,7 +93,7 @@ def source(rule: Rule, used: tuple[bool, ...], count: int) -> str:
     body += [f"const __auto_type {name} = {text};" for name, text in lines]
     body += [f"put(p{i}, {out});" for i, out in zip((0, *range(2, count)), outs, strict=True) if out != f"a{i}"]
     return SOURCE.format(
-        prelude=_prelude(frozenset({"base", "roots", "train"})),
+        prelude=prelude(frozenset({"base", "roots", "train"})),
         pointers=", ".join(f"double *restrict p{i}" for i in range(count)),
         arrays=", ".join(f"p{i}" for i in range(count)),
         settings="\n  ".join(f"const double s{i} = settings[{i}];" for i, needed in enumerate(used) if needed),

@@ -17,7 +17,7 @@ from checking import Case, arguments, bundle, compile_program
 from conftest import ROOT
 
 from micrograd import trees
-from micrograd.compile.native import _tables
+from micrograd.compile.c_file import _tables
 
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 SANITIZED = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

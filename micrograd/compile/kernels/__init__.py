@@ -1,0 +1,47 @@
+"""The kernels: C that programs are built of, kept in sections of ``kernels/*.h`` that name the sections they need."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import re
+
+FILES = ("math.h", "matmul.h", "train.h")
+
+
+@functools.lru_cache(maxsize=256)
+def prelude(needs: frozenset[str]) -> str:
+    """The sections of the kernels that a program uses, in their order."""
+    wanted = needed(needs)
+    return "\n".join(body for name, (_, body) in _sections().items() if name in wanted)
+
+
+def needed(needs: frozenset[str]) -> set[str]:
+    """The names of these sections and of those that they use."""
+    sections = _sections()
+    wanted: set[str] = set()
+    stack = [name for name in needs if name in sections]
+    while stack:
+        name = stack.pop()
+        if name not in wanted:
+            wanted.add(name)
+            stack += sections[name][0]
+    return wanted
+
+
+def declared(text: str) -> str:
+    """The kernels, those that are functions of their own as declarations."""
+    text = re.sub(r"^MG_APART (.*?) \{[^\n]*\n.*?^\}\n", r"\1;\n", text, flags=re.M | re.S)
+    return re.sub(r"^MG_TILE\(\d.*\n", "", text, flags=re.M)
+
+
+@functools.lru_cache(maxsize=1)
+def _sections() -> dict[str, tuple[list[str], str]]:
+    sections: dict[str, tuple[list[str], str]] = {}
+    for file in FILES:
+        text = (importlib.resources.files(__name__) / file).read_text()
+        for part in re.split(r"^//@ ", text, flags=re.M)[1:]:
+            head, _, body = part.partition("\n")
+            name, _, needs = head.partition(":")
+            sections[name.strip()] = (needs.replace("needs", "").split(), body)
+    return sections

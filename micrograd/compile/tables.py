@@ -1,0 +1,249 @@
+"""Dots, sums and tables in C: what is done member by member, at places that may follow no rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from micrograd.compile.places import Places, turn
+from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
+from micrograd.compile.views import nest
+
+
+class Tables(Places):
+    """What writes rows, takes and scatters."""
+
+    def rows(self, rows: Rows) -> str:
+        """Dots, sums or largest numbers of a length, member by member."""
+        c, ragged = rows.c, rows.lengths is not None
+        lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
+        if not (lanes or rows.largest or rows.reduced) and (found := _block(rows)):
+            return self._blocks(*found)
+        walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])], rows.lengths)
+        length = f"t[{self.tabled(rows.lengths)} + {walk.member()}]" if ragged else rows.a.shape[1]
+        out, x = walk.text(0), walk.text(1, "k")
+        product = x if rows.b is None else f"{x} * {walk.text(2, 'k')}"
+        sign = "-" if rows.sign < 0 else ""
+        if rows.reduced:
+            inner = f"MG_SUM\nfor (int l = 0; l < count; l++) sum += {product};" if lanes else f"sum += count * ({product});"
+            return walk.loops(f"real sum = 0;\nfor (int k = 0; k < {length}; k++) {{\n{inner} }}\n{out} += {sign}sum;")
+        start, end = "0", f"{out} {sign or '+'}= " if rows.add else f"{out} = {sign}"
+        if rows.largest:
+            self.needs.add("larger")
+            start = walk.text(1, "0")
+        if lanes and rows.b is not None and all(view.flat[0] >= LANES for view in (rows.a, rows.b)):
+            return walk.loops(
+                f"real sums[L];\n{self.call('lanes', length, 'v', walk.row(1), walk.row(2), 'sums')}\n"
+                f"for (int l = 0; l < L; l++) {end}sums[l];"
+            )
+        if lanes:
+            step = f"sums[l] = mg_larger(sums[l], {x})" if rows.largest else f"sums[l] += {product}"
+            return walk.loops(
+                f"real sums[L];\nfor (int l = 0; l < L; l++) sums[l] = {start};\n"
+                f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {step}; }}\n"
+                f"for (int l = 0; l < L; l++) {end}sums[l];"
+            )
+        turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
+        simd = "" if rows.largest or ragged else "MG_SUM\n"
+        return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
+
+    def _blocks(self, rows: Rows, block: int) -> str:
+        """Short rows, of which so many neighbours lie side by side and have the same factors or such side by side."""
+        views = [view for view in (rows.c, rows.a, rows.b) if view is not None]
+        walk = _Walk(self, [view[::block] for view in views], None if rows.lengths is None else rows.lengths[::block])
+        steps = [int(view.reshape(len(view), -1)[1, 0] - view.flat[0]) for view in views]
+        length = rows.a.shape[1]
+        if rows.lengths is not None:
+            length = f"t[{self.tabled(rows.lengths[::block])} + {walk.member()}]"
+        texts = [walk.text(n, "" if n == 0 else "k")[:-1] + f" + {step} * b]" for n, step in enumerate(steps)]
+        sign, add = "-" if rows.sign < 0 else "", f"{'-' if rows.sign < 0 else '+'}" if rows.add else ""
+        return walk.loops(
+            f"real sums[{block}] = {{0}};\nfor (int k = 0; k < {length}; k++) {{\nMG_SIMD\n"
+            f"for (int b = 0; b < {block}; b++) sums[b] += {' * '.join(texts[1:])}; }}\n"
+            f"for (int b = 0; b < {block}; b++) {texts[0]} {add}= {'' if add else sign}sums[b];"
+        )
+
+    def index(self, addresses: Any, number: int, k: str = "") -> tuple[Any, Callable[[_Walk], str], bool]:
+        """Where integers come from: their places, as the view of this number of a walk; in it their text; and whether each
+        example has its own."""
+        places = np.asarray(addresses).copy()
+        of, step = np.zeros_like(places), np.zeros_like(places)
+        for i, (space, base) in enumerate(self.rolled.spaces):
+            if space.kind == "index":
+                inside = (base <= addresses) & (addresses < base + space.size)
+                places[inside], of[inside], step[inside] = addresses[inside] - base, i, space.size * space.batched
+        batched = bool(step.any())
+        if (of == of.flat[0]).all():
+            example = f"{step.flat[0]} * MG_EXAMPLE + " if batched else ""
+            moving = shifted(places, addresses.shift, addresses.turns) if turn(addresses) else places
+            return moving, lambda walk: f"ix[{of.flat[0]}][{example}{walk.place(number, k)}]", batched
+
+        def text(walk: _Walk) -> str:  # from several arguments
+            at = f"{places.size // len(places)} * ({walk.member()}){f' + {k}' if k else ''}"
+            example = f"(long)t[{self.tabled(step)} + {at}] * MG_EXAMPLE + " if batched else ""
+            place = " + ".join([f"t[{self.tabled(places)} + {at}]", *turn(addresses)])
+            return f"ix[t[{self.tabled(of)} + {at}]][{example}{place}]"
+
+        return places, text, batched
+
+    def take(self, take: Take) -> str:
+        count = take.table.shape[1]
+        lanes = bool(take.out.flat[0] >= LANES)
+        places, index_text, _ = self.index(take.index, 2)
+        walk = _Walk(self, [take.out, take.table, places])
+        index = index_text(walk)
+        body = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0; {walk.text(0)} = {walk.text(1, 'pick')};"
+        return walk.loops(f"for (int l = 0; l < L; l++) {{ {body} }}" if lanes else body)
+
+    def scatter(self, scatter: Scatter) -> str:
+        """Terms that go where their index says: to the entries of a table that was picked from."""
+        lanes_out = bool(scatter.out.flat[0] >= LANES)
+        zeros = _Walk(self, [scatter.out])
+        zero = "" if scatter.reduced else zeros.loops(self._each_lane(f"{zeros.text(0)} = 0;", lanes_out)) + "\n"
+        tables = self._tables(scatter)
+        terms = scatter.values.shape[1]
+        first = [int(row[row >= 0][0]) for row in tables]
+        slots = np.where(tables >= 0, scatter.out[np.maximum(tables, 0)], -1)
+        complete = bool((slots >= 0).all())
+        places, index_text, batched = self.index(scatter.indexes[first], 1, "k")
+        lanes = bool(scatter.values.flat[0] >= LANES) or batched
+        walk = _Walk(self, [scatter.values[first], places, *([slots] if complete else [])])
+        index, value = index_text(walk), walk.text(0, "k")
+        if complete:
+            place = walk.text(2, "pick")
+        else:
+            start = (LANES if lanes_out else 0) + (self.rolled.sums[0] if scatter.reduced else 0)
+            at = self.tabled(np.where(slots >= 0, slots - start, -1))
+            slot = f"t[{at} + {scatter.count} * ({walk.member()}) + pick]"
+            name = "v" if lanes_out else ("s" if scatter.reduced else "w")
+            place = f"if ({slot} >= 0) {name}[{f'(long){slot} * L + l' if lanes_out else slot}]"
+        turn = f"long pick = (long){index}; pick += pick < 0 ? {scatter.count} : 0; {place} += {value};"
+        each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
+        return f"{zero}{walk.loops(f'for (int k = 0; k < {terms}; k++) {each}{{ {turn} }}')}"
+
+    def _each_lane(self, body: str, lanes: bool) -> str:
+        return f"for (int l = 0; l < L; l++) {body}" if lanes else body
+
+    def _tables(self, scatter: Scatter) -> Any:
+        """For each table the member that stands for each of its positions, -1 where none does."""
+        rows = np.concatenate([scatter.indexes, scatter.values], axis=1)
+        _, inverse = np.unique(rows, axis=0, return_inverse=True)
+        tables = np.full((inverse.max() + 1, scatter.count), -1, dtype=np.int64)
+        copies = []
+        for member, (table, position) in enumerate(zip(inverse.ravel(), scatter.position, strict=True)):
+            if tables[table, position] < 0:
+                tables[table, position] = member
+            else:
+                copies.append((table, position, member))
+        while copies:  # two tables that the same terms go to
+            more = np.full_like(tables, -1)
+            left = []
+            for table, position, member in copies:
+                if more[table, position] < 0:
+                    more[table, position] = member
+                else:
+                    left.append((table, position, member))
+            tables, copies = np.concatenate([tables, more[(more >= 0).any(axis=1)]]), left
+        order = np.argsort([int(row[row >= 0][0]) for row in tables], kind="stable")
+        return tables[order]
+
+
+class _Walk:
+    """Loops over the members of an instruction whose views are rows: a start for each member and a step along the row."""
+
+    def __init__(self, writer: Places, views: list[Any], lengths: Any = None) -> None:
+        self.writer, self.views = writer, views
+        self.starts = [view if view.ndim == 1 else view[:, 0] for view in views]
+        self.nest = nest(self.starts)
+        self.steps = [_row_step(view, lengths) for view in views]
+
+    def loops(self, body: str) -> str:
+        heads = " ".join(f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijh", self.nest.lengths, strict=False))
+        return f"{heads} {{ {body} }}"
+
+    def member(self) -> str:
+        """The number of the member within the loops."""
+        lengths = self.nest.lengths
+        return (
+            " + ".join([f"{int(np.prod(lengths[i + 1 :]))} * {v}" for i, v in zip(range(len(lengths)), "ijh", strict=False)])
+            or "0"
+        )
+
+    def place(self, number: int, k: str = "") -> str:
+        """The place of a number, relative to the array that it lies in."""
+        view, step = self.views[number], self.steps[number]
+        steps = self.nest.steps[number]
+        if (view.ndim == 2 and step is None) or steps is None:
+            if step is None and view.ndim == 2:
+                at = self.writer.tabled(view)
+                return " + ".join([f"t[{at} + {view.shape[1]} * ({self.member()}) + {k}]", *turn(view)])
+            first = f"t[{self.writer.tabled(self.starts[number])} + {self.member()}]"
+        else:
+            terms = [f"{s} * {v}" for s, v in zip(steps, "ijh", strict=False) if s]
+            first = " + ".join([str(int(self.starts[number].flat[0])), *terms])
+        first = " + ".join([first, *turn(view)])
+        return f"{first} + {step}L * {k}" if k not in ("", "0") and step else first
+
+    def row(self, number: int) -> str:
+        """Where a row of numbers of each example lies: its places in a table, or none, the first place and the step."""
+        view = self.views[number] - LANES
+        if self.steps[number] is None:
+            places = f"t + {self.writer.tabled(view)} + {view.shape[1]} * ({self.member()})"
+            return ", ".join([places, " + ".join(["0", *turn(self.views[number])]), "0"])
+        self.views[number], self.starts[number] = view, self.starts[number] - LANES
+        return f"0, {self.place(number)}, {self.steps[number]}"
+
+    def text(self, number: int, k: str = "") -> str:
+        """A number of a view: the k-th of the row."""
+        view, writer = self.views[number], self.writer
+        if view.flat[0] >= LANES:
+            self.views[number], self.starts[number] = view - LANES, self.starts[number] - LANES
+            place = self.place(number, k)
+            self.views[number], self.starts[number] = view, self.starts[number] + LANES
+            return f"v[(long)({place}) * L + l]"
+        base, shift = writer.base(view)
+        self.views[number], self.starts[number] = view - shift, self.starts[number] - shift
+        place = self.place(number, k)
+        self.views[number], self.starts[number] = view, self.starts[number] + shift
+        return f"{base}[{place}]"
+
+
+def _row_step(view: Any, lengths: Any = None) -> int | None:
+    """The constant step along the rows of a view, which may differ in their lengths; None where there is none."""
+    if view.ndim == 1 or view.shape[1] == 1:
+        return 0
+    steps = np.diff(view, axis=1)
+    within = np.ones(steps.shape, dtype=bool) if lengths is None else np.arange(1, view.shape[1]) < lengths[:, None]
+    found = steps[within]
+    return int(found[0]) if len(found) and (found == found[0]).all() else None
+
+
+def _block(rows: Rows) -> tuple[Rows, int] | None:
+    """How many neighbouring rows can fill the lanes of a register together: 16, 8 or 4; where their factors are one number
+    and numbers side by side, the one is put second."""
+    count, length = rows.a.shape
+    if rows.lengths is None and length > 16:
+        return None
+    for block in (16, 8, 4):
+        if count % block or (np.diff(rows.c.reshape(-1, block)) != 1).any():
+            continue
+        if rows.lengths is not None and np.diff(rows.lengths.reshape(-1, block)).any():
+            continue
+        views = [view.reshape(-1, block, length) for view in (rows.a, rows.b) if view is not None]
+        steps = [np.diff(view, axis=1).reshape(len(view), -1) for view in views]
+        firsts = [step[:, 0] for step in steps]
+        if any((step != first[:, None]).any() for step, first in zip(steps, firsts, strict=True)):
+            continue
+        if rows.b is None:
+            if (firsts[0] == 1).all():
+                return rows, block
+            continue
+        if (firsts[0] + firsts[1] == 1).all() and (firsts[0] * firsts[1] == 0).all():
+            a, b = (np.where((firsts[0] == 1)[:, None, None], x, y).reshape(count, length) for x, y in (views, views[::-1]))
+            return replace(rows, a=a, b=b), block
+        if all((first == first[0]).all() and 0 <= first[0] <= 1 for first in firsts):
+            return rows, block
+    return None

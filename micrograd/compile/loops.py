@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from micrograd.compile.dialect import C, template
 from micrograd.compile.emit import Term, write
 from micrograd.compile.places import Places
 from micrograd.compile.streams import Part, Stream
 from micrograd.compile.tape import KINDS
-from micrograd.compile.vector import LANES, Loop, Map, reads
+from micrograd.compile.vector import LANES, Loop, Map, reads, writes
 from micrograd.compile.views import Nest, nest, strides
 
 
 class Loops(Places):
     """What writes maps and streams."""
 
-    _reads: list[tuple[int, int, int, Any]] | None = None
+    phase: list[Any]  # the instructions that are being written
 
     def map(self, instruction: Map) -> str:
         """One loop for a group of instructions of one kind, over its members or the examples."""
@@ -59,40 +61,59 @@ class Loops(Places):
         before, after, turns = [], [], []
         for number, parts in enumerate(_bundles(stream.parts)):
             part, steps = parts[0], parts[0].walk.steps
-            if isinstance(part.instruction, (Map, Loop)):
-                body = self._bundle(parts)
-            else:
-                name = f"a{number}"
-                body = self._step_of_sum(part.instruction, name)
-                before.append(f"real {name}[L]; for (int l = 0; l < L; l++) {name}[l] = 0;")
-                after.append(self._end_of_sum(part.instruction, name))
+            sums = {id(p.instruction): f"a{number}_{i}" for i, p in enumerate(parts) if not _is_map(p)}
+            for p in parts:
+                if name := sums.get(id(p.instruction)):
+                    before.append(f"real {name}[L]; for (int l = 0; l < L; l++) {name}[l] = 0;")
+                    after.append(self._end_of_sum(p.instruction, name))
             step = f"{steps - 1} - (g - {part.lag})" if part.turned else f"g - {part.lag}"
             guard = "" if steps == stream.steps else f"if (k >= 0 && k < {steps}) "
-            turns.append(f"{{ const long k = {step}; {guard}{{ {body} }} }}")
+            turns.append(f"{{ const long k = {step}; {guard}{{ {self._bundle(stream, parts, sums)} }} }}")
+        turns += self._fetches(stream)
         loop = f"for (long g = 0; g < {stream.steps}; g++) {{\n" + "\n".join(turns) + "\n}"
         return "\n".join([*before, loop, *after])
 
-    def _bundle(self, parts: list[Part]) -> str:
+    def _fetches(self, stream: Stream) -> list[str]:
+        """What the first stream fetches from memory at each step: its share of the next examples' inputs."""
+        if stream is not next((i for i in self.phase if isinstance(i, Stream)), None):
+            return []
+        found = []
+        for k, (space, _) in enumerate(self.rolled.spaces):
+            if space.batched and space.kind == "real" and space.size >= stream.steps // 2:
+                lines = f"({space.size} * L * sizeof(real) / 64 / {stream.steps} + 1)"
+                found.append(
+                    f"for (unsigned q = 0; q < {lines}; q++) "
+                    f"__builtin_prefetch((const char *)(in[{k}] + {space.size} * (first + L)) + 64 * ({lines} * g + q));"
+                )
+        return found
+
+    def _bundle(self, stream: Stream, parts: list[Part], sums: dict[int, str]) -> str:
         """One step of some instructions, as one loop over the examples: what one makes and the next reads is not loaded."""
         lines: list[str] = []
         made: dict[tuple[int, int], str] = {}  # numbers by first address and step
         counter = iter(range(1 << 30))
-        mine = {id(i) for part in parts for i in _steps_of(part.instruction)}
-        for i in (i for part in parts for i in _steps_of(part.instruction)):
+        mine = [i for part in parts for i in _steps_of(part.instruction)]
+
+        def operand(view: Any) -> str:
+            literal, ends = self.constant(view), _step_ends(view)
+            if literal is None and ends not in made:
+                made[ends] = f"x{next(counter)}"
+                lines.append(f"const real {made[ends]} = {self._one(view)};")
+            return made[ends] if literal is None else literal
+
+        for i in mine:
+            if id(i) in sums:
+                factors = [operand(m[0]) for m in (i.a, i.b) if m is not None]
+                lines.append(f"{sums[id(i)]}[l] += {' * '.join(factors)};")
+                continue
             operands, results = template(i.kind, i.partials)
-            names: dict[Term, str] = {}
-            for term, view in zip(operands, i.ins, strict=True):
-                literal, ends = self.constant(view), _step_ends(view)
-                names[term] = literal if literal is not None else made.get(ends, f"x{next(counter)}")
-                if literal is None and ends not in made:
-                    made[ends] = names[term]
-                    lines.append(f"const real {names[term]} = {self._one(view)};")
+            names = {term: operand(view) for term, view in zip(operands, i.ins, strict=True)}
             code, values = write(results, names, C, lambda: f"t{next(counter)}")
             self.need(code)
             lines += [f"const {'int' if _is_test(text) else 'real'} {name} = {text};" for name, text in code]
             for out, value in zip(i.outs, values, strict=True):
                 made[_step_ends(out)] = value
-                if self._is_read(out, mine):
+                if self._is_read(out, stream, mine):
                     lines.append(f"{self._one(out)} = {value};")
         return f"MG_SIMD\nfor (int l = 0; l < L; l++) {{ {' '.join(lines)} }}"
 
@@ -105,27 +126,23 @@ class Loops(Places):
         base, start = self.base(view)
         return f"{base}[{first - start}{along}]"
 
-    def _is_read(self, out: Any, but: set[int]) -> bool:
-        """Whether anything but some instructions reads numbers of each example that one writes."""
-        if self._reads is None:
-            units = [*_units(self.rolled.batch), *_units(self.rolled.after)]
-            self._reads = [(*_reach(v), id(i), v) for i in units for v in reads(i)]
-            outs = self.rolled.outputs[self.rolled.outputs >= LANES]
-            self._reads += [(int(outs.min()), int(outs.max()), 0, outs)] if len(outs) else []
-        low, high = _reach(out)
-        return any(
-            low <= top and bottom <= high and (number not in but or _step_ends(view) != _step_ends(out))
-            for bottom, top, number, view in self._reads
-        )
-
-    def _step_of_sum(self, instruction: Any, name: str) -> str:
-        factors = [self._along(m[0]) for m in (instruction.a, instruction.b) if m is not None]
-        return f"MG_SIMD\nfor (int l = 0; l < L; l++) {name}[l] += {' * '.join(factors)};"
-
-    def _along(self, row: Any) -> str:
-        steps = strides(row)
-        assert steps is not None
-        return self.at(row, steps, "k")
+    def _is_read(self, out: Any, stream: Stream, but: list[Any]) -> bool:
+        """Whether anything but these steps of its stream reads the numbers of an output before others take their place."""
+        alive = _all(out)
+        for i in _units([stream]):
+            for view in reads(i):
+                same = any(i is one for one in but) and _step_ends(view) == _step_ends(out)
+                if not same and np.isin(_all(view), alive).any():
+                    return True
+        at = next(n for n, i in enumerate(self.phase) if i is stream)
+        for i in _units(self.phase[at + 1 :]):
+            if any(np.isin(_all(view), alive).any() for view in reads(i)):
+                return True
+            for view in writes(i):
+                alive = alive[~np.isin(alive, _all(view))]
+            if not len(alive):
+                return False
+        return bool(np.isin(self.rolled.outputs, alive).any())
 
     def _end_of_sum(self, instruction: Any, name: str) -> str:
         sign, out = "-" if instruction.sign < 0 else "+", self.at(instruction.c.reshape(1), (0,))
@@ -141,14 +158,18 @@ def _bundles(parts: list[Part]) -> list[list[Part]]:
     for part in parts:
         last = bundles[-1][-1] if bundles else None
         alike = last and (last.walk.steps, last.lag, last.turned) == (part.walk.steps, part.lag, part.turned)
-        if last and alike and isinstance(part.instruction, (Map, Loop)) and isinstance(last.instruction, (Map, Loop)):
+        if last and alike:
             bundles[-1].append(part)
         else:
             bundles.append([part])
     return bundles
 
 
-def _steps_of(instruction: Any) -> list[Map]:
+def _is_map(part: Part) -> bool:
+    return isinstance(part.instruction, (Map, Loop))
+
+
+def _steps_of(instruction: Any) -> list[Any]:
     return instruction.body if isinstance(instruction, Loop) else [instruction]
 
 
@@ -158,7 +179,7 @@ def _step_ends(view: Any) -> tuple[int, int]:
         return int(view.flat[0]), view.shift
     steps = strides(view)
     assert steps is not None
-    return int(view[0]), steps[0]
+    return int(view.flat[0]), steps[-1]
 
 
 def _units(instructions: list[Any]) -> list[Any]:
@@ -171,11 +192,10 @@ def _units(instructions: list[Any]) -> list[Any]:
     return found
 
 
-def _reach(view: Any) -> tuple[int, int]:
-    """The lowest and the highest address of a view."""
-    low, high = int(view.min()), int(view.max())
-    moved = getattr(view, "shift", 0) * (getattr(view, "turns", 1) - 1)
-    return min(low, low + moved), max(high, high + moved)
+def _all(view: Any) -> Any:
+    """All addresses that a view comes to lie on."""
+    turns = np.arange(getattr(view, "turns", 1)) * getattr(view, "shift", 0)
+    return (np.asarray(view).ravel()[:, None] + turns).ravel()
 
 
 def _is_test(text: str) -> bool:

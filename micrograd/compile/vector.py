@@ -181,6 +181,13 @@ def reads(instruction: Instruction) -> list[Any]:
     return views(instruction)[0 if getattr(instruction, "add", False) else 1 :]
 
 
+def writes(instruction: Instruction) -> list[Any]:
+    """The addresses that an instruction writes."""
+    if isinstance(instruction, Map):
+        return [out for out in instruction.outs if out is not None]
+    return views(instruction)[:1]
+
+
 def with_views(instruction: Instruction, new: Sequence[Any]) -> Instruction:
     """The same instruction at other addresses."""
     if isinstance(instruction, Map):

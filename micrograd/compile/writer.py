@@ -112,6 +112,7 @@ class Writer(Loops, Products, Tables):
 
     def _phase(self, name: str, instructions: list[Instruction]) -> str:
         """Functions of some statements each, and the calls of them."""
+        self.phase = instructions
         calls = []
         for number in range(0, len(instructions), STATEMENTS):
             body = "\n".join("{ " + self.statements(i) + " }" for i in instructions[number : number + STATEMENTS])

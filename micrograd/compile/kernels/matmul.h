@@ -348,10 +348,7 @@ MG_APART void mg_pack(const real *x, long size, long first, long last, real *v) 
     for (; i + 8 <= size; i += 8)
       for (int l = 0; l < L; l += 8) {
         mg_v r[8];
-        for (int k = 0; k < 8; k++) {
-          r[k] = MG_LOAD(x + (first + l + k) * size + i);
-          __builtin_prefetch(x + (first + L + l + k < last ? first + L + l + k : last) * size + i);
-        }
+        for (int k = 0; k < 8; k++) r[k] = MG_LOAD(x + (first + l + k) * size + i);
         mg_turn(r);
         for (int k = 0; k < 8; k++) MG_STORE(v + (i + k) * L + l, r[k]);
       }

@@ -101,8 +101,6 @@ class Recording:
             places.append(self._symbols(argument, mine, own))
         self.where = {space: (a, part) for a, mine in enumerate(self.spaces) for part, space in enumerate(mine)}
         self.weight = trace.tape.space(Space("weight", size=2))
-        reals = [space for mine in self.spaces for space in mine if trace.tape.spaces[space].kind == "real"]
-        self.vectors = {space: trace.tape.space(Space(f"vector of {trace.tape.spaces[space].name}")) for space in reals}
         try:
             result = fn(*places)
         except BatchedIntegerError as error:
@@ -267,9 +265,9 @@ class Recording:
         pairs: list[int] = []
         at = 0
         for space in spaces:
-            tape.spaces[self.vectors[space]].size = tape.spaces[space].size
+            vector = tape.space(Space(f"vector of {tape.spaces[space].name}"))
             for i in range(tape.spaces[space].size):
-                pairs += (gradient[at], tape.leaf(self.vectors[space], i))
+                pairs += (gradient[at], tape.leaf(vector, i))
                 at += 1
         tape.outputs = [Sums(tape).emit([pairs, [], [], []])]
         again = simplify(tape)
@@ -282,16 +280,12 @@ class Recording:
 
     # ------------------------------------------------------------------------------------------------------- running
 
-    def inputs(self, arguments: list[Argument], examples: int, vectors: list[Any] | None = None) -> list[Any]:
-        """An array for each space."""
+    def inputs(self, arguments: list[Argument], examples: int, vectors: Sequence[Any] = ()) -> list[Any]:
+        """An array for each space; ``vectors`` are those of a Hessian product, one for each space that it is by."""
         inputs = [self.reader.numbers()]
         for argument in arguments:
             inputs += argument.parts
         if examples not in self._weights:
             weight = 1.0 / examples if self.reduce == "mean" else 1.0
             self._weights = {examples: np.array([weight, weight * examples])}
-        inputs.append(self._weights[examples])
-        return inputs + (_NO_VECTORS * len(self.vectors) if vectors is None else vectors)
-
-
-_NO_VECTORS = [np.zeros(0)]
+        return [*inputs, self._weights[examples], *vectors]

@@ -190,7 +190,7 @@ class Tape:
     def like(self) -> Tape:
         """An empty tape with the same spaces."""
         new = Tape()
-        new.spaces = self.spaces
+        new.spaces = list(self.spaces)
         return new
 
     def copy_leaf(self, new: Tape, node: int) -> int:

@@ -373,6 +373,9 @@ class _Traced:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
 
+    def freeze(self) -> None:
+        self.recording.tape.freeze()
+
     def __str__(self) -> str:
         return str(self.recording.tape)
 

@@ -44,15 +44,24 @@ class Stats:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run a stage, add up its time, and print the form it gives where ``MICROGRAD_TRACE=1`` asks for it."""
+        """Run a stage, freeze what it made, add up its time, and print that where ``MICROGRAD_TRACE=1`` asks for it."""
         start = time.perf_counter()
         with _collector_off():
             result = work()
+            if hasattr(result, "freeze"):  # a kernel is the end
+                _frozen(name, result)
         seconds = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         if os.environ.get("MICROGRAD_TRACE") == "1":
             print(f"--- {name}: {seconds * 1e3:.1f} ms\n{result}", file=sys.stderr)
         return result
+
+
+def _frozen(stage: str, form: Any) -> None:
+    try:
+        form.freeze()
+    except ValueError as error:
+        raise RuntimeError(f"a fault of micrograd's compiler: {stage} made a program that cannot be: {error}") from error
 
 
 @contextlib.contextmanager
@@ -194,9 +203,8 @@ class Recording:
         found = self.routines.get(request)
         if found is None:
             tape = stats.stage("simplify", lambda: simplify(self.tape))
-            tape = stats.stage("adjoint", lambda: self._asked(tape, request))
-            rolled = stats.stage("roll", lambda: roll(tape))
-            rolled.wrt = self._wrt(rolled, request)
+            tape = stats.stage("adjoint", lambda: self._asked(tape.thawed(), request))
+            rolled = stats.stage("roll", lambda: self._rolled(tape, request))
             scheduled = stats.stage("schedule", lambda: schedule(rolled))
             made = stats.stage("backend", lambda: kernel(scheduled))
             found = self.routines[request] = Routine(made, rolled, rolled.outputs >= LANES)
@@ -206,6 +214,11 @@ class Recording:
             stats.bytes += made.bytes
             stats.backend = made.name
         return found
+
+    def _rolled(self, tape: Tape, request: Request) -> Rolled:
+        rolled = roll(tape)
+        rolled.wrt = self._wrt(rolled, request)
+        return rolled
 
     def _wrt(self, rolled: Rolled, request: Request) -> Any:
         """For each output the address of the leaf by which it is a derivative, -1 for a result."""

@@ -331,6 +331,6 @@ def _exact_inverse(divisor: float | None) -> float | None:
 def _uses(tape: Tape) -> list[int]:
     """How often each instruction is read; an output or a labelled one counts as read more than once, so that it stays."""
     uses = np.bincount(np.fromiter(chain.from_iterable(tape.args), np.int64), minlength=len(tape))
-    for stays in (tape.outputs, list(tape.labels)):
+    for stays in (list(tape.outputs), list(tape.labels)):
         np.add.at(uses, stays, 2)
     return uses.tolist()  # type: ignore[no-any-return]

@@ -170,8 +170,10 @@ class Rolled:
         at = np.asarray(view)
         if getattr(view, "turns", 1) > 1:
             at = at + (np.arange(view.turns) * view.shift).reshape(-1, *[1] * at.ndim)
+        if at.size and at.min() >= 0 and at.max() < self.shared:
+            return at  # nearly always
         own = at >= LANES
-        if not (np.where(own, at - LANES < self.lanes, (at >= 0) & (at < self.shared))).all():
+        if not np.where(own, at - LANES < self.lanes, (at >= 0) & (at < self.shared)).all():
             raise ValueError(
                 f"vector program: an address outside of {self.shared} shared numbers and {self.lanes} an example"
             )

@@ -68,7 +68,7 @@ def measure(graph: str, size: int) -> dict[str, Any]:
 def main(*graphs: str) -> None:
     print(f"{'graph':<14}{'nodes':>10}{'us/node':>9}{'B/node':>8}  us/node by stage: {', '.join(STAGES)}")
     for graph in graphs or GRAPHS:
-        for size in SIZES:
+        for size in SIZES[1:] if graph == "gpt" else SIZES:  # the shortest name has 27,015 nodes
             child = [sys.executable, __file__, "--one", graph, str(size)]
             found = json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
             nodes, times = found["nodes"], [1e6 * found["seconds"][stage] / found["nodes"] for stage in STAGES]

@@ -43,9 +43,12 @@ class _Sweep:
         self.picks: dict[tuple[int, ...], list[int]] = {}  # by table: pairs (index, adjoint of what was picked)
         self.batched_picks: set[tuple[int, ...]] = set()
         self.tables: dict[int, list[tuple[tuple[int, ...], int]]] = {}  # by entry: (table, position in it)
+        # the same the other way round: by the terms of scatters and the size of their table, adjoints by position
+        self.scattered: dict[tuple[tuple[int, ...], int], dict[int, int]] = {}
+        self.terms: dict[int, list[tuple[dict[int, int], int, int]]] = {}  # by term: (adjoints, size of the table, index)
         self.forms: dict[int, list[tuple[object, int]]] = {}  # by kind, for each operand: the derivative's form and kind
         self.zero = tape.constant(0.0)
-        self.over_batch: set[int] = set()  # masks that hold for all examples or for none
+        self.differing: dict[int, bool] = {}  # new masks: whether they differ between the examples of a batch
         self.one = tape.constant(1.0)
 
     def _needed(self) -> bytearray:
@@ -68,9 +71,9 @@ class _Sweep:
             self.sent[node] = [seed, -1]
             self.masks[node] = None
         codes, args, needed = self.tape.codes, self.tape.args, self.needed
-        sent, sent_over, tables = self.sent, self.sent_over, self.tables
+        sent, sent_over, tables, terms = self.sent, self.sent_over, self.tables, self.terms
         for i in range(self.size - 1, -1, -1):
-            if not needed[i] or not (i in sent or i in sent_over or i in tables):
+            if not needed[i] or not (i in sent or i in sent_over or i in tables or i in terms):
                 continue
             total = self._total(i)
             if i in wanted:
@@ -84,7 +87,9 @@ class _Sweep:
     def _total(self, i: int) -> int:
         """The adjoint of an instruction: the sum of what its readers sent, over the examples too where they are batched."""
         pairs, over = self.sent.pop(i, _NOTHING), self.sent_over.pop(i, None)
-        if over is None and i not in self.tables and len(pairs) == 2 and pairs[0] >= 0:  # most have one reader
+        if (
+            over is None and i not in self.tables and i not in self.terms and len(pairs) == 2 and pairs[0] >= 0
+        ):  # most have one reader
             total, derivative = pairs
             return total if derivative < 0 else self._remember(self.sums.instruction(_PRODUCT, (total, derivative)), i)
         terms = _terms(pairs)
@@ -95,6 +100,9 @@ class _Sweep:
             self.tape.positions[node] = position, len(table)
             self.tape.rank[node] = self.tape.rank.get(i, i)
             terms[2].append(node)
+        for adjoints, size, index in self.terms.pop(i, ()):
+            entries = [adjoints.get(position, self.zero) for position in range(size)]
+            terms[2].append(self._new(tapes.take(size), (index, *entries)))
         if over is not None:
             summed = self.sums.emit(_terms(over), reduced=True)
             self._remember(summed, i)
@@ -124,7 +132,7 @@ class _Sweep:
         elif what == "take":
             self._send_take(i, args, total, mask)
         elif what == "scatter":
-            raise NotImplementedError("hvp through take: the Hessian of what an index picked is not written yet")
+            self._send_scatter(i, args, total, mask)
         elif what == "given":
             count = kind.shape[0]
             for operand, derivative in zip(args[1 : count + 1], args[count + 1 :], strict=True):
@@ -214,27 +222,31 @@ class _Sweep:
             mask = self._any_example(mask)
         known = self.masks.setdefault(operand, mask)
         if known is not None and known != mask:
-            self.masks[operand] = None if mask is None else self._new(OR, (known, mask))
+            self.masks[operand] = None if mask is None else self._mask(OR, known, mask)
+
+    def _mask(self, code: int, *masks: int) -> int:
+        """A mask made of others."""
+        found = self._new(code, masks)
+        self.differing[found] = any(map(self._differs, masks))
+        return found
 
     def _differs(self, mask: int) -> bool:
         """Whether a mask differs between the examples of a batch."""
-        if mask < self.size:
-            return bool(self.batched[mask])
-        return mask not in self.over_batch and any(map(self._differs, self.tape.args[mask]))
+        return bool(self.batched[mask]) if mask < self.size else self.differing[mask]
 
     def _any_example(self, mask: int) -> int:
         """Whether a mask holds for any example: what all share has a path to the result then."""
         holds = self._new(tapes.dot(0, 0, 1, 0, reduced=True), (mask,))
         found = self._new(LESS, (self.zero, holds))
-        self.over_batch.add(found)
+        self.differing[found] = False
         return found
 
     def _send_select(self, i: int, args: tuple[int, ...], total: int, mask: int | None) -> None:
         condition, a, b = args
         for side, chosen in ((a, condition), (b, None)):
             if self.needed[side]:
-                when = chosen if chosen is not None else self._new(tapes.NOT, (condition,))
-                self._contribute(i, side, total, self.one, when if mask is None else self._new(AND, (mask, when)))
+                when = chosen if chosen is not None else self._mask(tapes.NOT, condition)
+                self._contribute(i, side, total, self.one, when if mask is None else self._mask(AND, mask, when))
 
     def _send_quotient(self, i: int, args: tuple[int, ...], total: int, mask: int | None) -> None:
         """``d(a/b)/da = 1/b`` and ``d(a/b)/db = -(a/b) * (1/b)``: one division serves all quotients by b."""
@@ -260,6 +272,19 @@ class _Sweep:
             if self.needed[entry]:
                 self._reach(entry, mask)
         self.picks[table] += (index, total)
+
+    def _send_scatter(self, i: int, args: tuple[int, ...], total: int, mask: int | None) -> None:
+        """The adjoint of a term is that of the position which its index picks: an entry of the table of adjoints."""
+        position, size = self.tape.positions[i]
+        if (args, size) not in self.scattered:
+            adjoints = self.scattered[args, size] = {}
+            for index, term in zip(args[::2], args[1::2], strict=True):
+                if self.needed[term]:
+                    self.terms.setdefault(term, []).append((adjoints, size, index))
+        self.scattered[args, size][position] = total
+        for term in args[1::2]:
+            if self.needed[term]:
+                self._reach(term, mask)
 
 
 _NOTHING: list[int] = []

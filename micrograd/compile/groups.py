@@ -99,9 +99,11 @@ class Groups:
         for of, asked in wanted.items():
             bits[of] = asked
         self.key = (self.code[nodes] << (_WANTED + 1)) | (bits[nodes] << 1) | self.batched[nodes]
-        self.counts = np.fromiter((len(args[n]) for n in order), np.int64, len(order))
-        total = int(self.counts.sum())
-        self.operand_nodes = np.fromiter((alias[a] for n in order for a in args[n]), np.int64, total)
+        counts, operands = self.tape.operands()
+        self.counts = counts[nodes]
+        chosen = np.zeros(size, dtype=bool)
+        chosen[nodes] = True
+        self.operand_nodes = np.array(alias, dtype=np.int64)[operands[np.repeat(chosen, counts)]]
         first, last = np.array(early, dtype=np.int64)[nodes], np.array(late, dtype=np.int64)[nodes]
         self.level = self._choose(first, last) if len(nodes) and (first != last).any() else first
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from micrograd.compile.emit import Term, write
 from micrograd.compile.places import Places
 from micrograd.compile.streams import Part, Stream
 from micrograd.compile.tape import KINDS
-from micrograd.compile.vector import LANES, Loop, Map, reads, writes
+from micrograd.compile.vector import LANES, Loop, Map, plain, reads, writes
 from micrograd.compile.views import Nest, nest, strides
 
 
 class Loops(Places):
     """What writes maps and streams."""
 
-    phase: list[Any]  # the instructions that are being written
+    phase: Sequence[Any]  # the instructions that are being written
 
     def map(self, instruction: Map) -> str:
         """One loop for a group of instructions of one kind, over its members or the examples."""
@@ -129,13 +130,13 @@ class Loops(Places):
     def _is_read(self, out: Any, stream: Stream, but: list[Any]) -> bool:
         """Whether anything but these steps of its stream reads the numbers of an output before others take their place."""
         alive = _all(out)
-        for i in _units([stream]):
+        for i in plain(stream):
             for view in reads(i):
                 same = any(i is one for one in but) and _step_ends(view) == _step_ends(out)
                 if not same and np.isin(_all(view), alive).any():
                     return True
         at = next(n for n, i in enumerate(self.phase) if i is stream)
-        for i in _units(self.phase[at + 1 :]):
+        for i in (i for later in self.phase[at + 1 :] for i in plain(later)):
             if any(np.isin(_all(view), alive).any() for view in reads(i)):
                 return True
             for view in writes(i):
@@ -180,16 +181,6 @@ def _step_ends(view: Any) -> tuple[int, int]:
     steps = strides(view)
     assert steps is not None
     return int(view.flat[0]), steps[-1]
-
-
-def _units(instructions: list[Any]) -> list[Any]:
-    found = []
-    for i in instructions:
-        if isinstance(i, Stream):
-            found += _units([part.instruction for part in i.parts])
-        else:
-            found += i.body if isinstance(i, Loop) else [i]
-    return found
 
 
 def _all(view: Any) -> Any:

@@ -98,24 +98,27 @@ class Program:
     def hvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
         """The Hessian times a vector, as :func:`micrograd.hvp`: the derivative of the gradient in a direction.
 
-        The result has the structure of the argument, and is a tuple of such where there are several.
+        The result has the structure of the argument, and is a tuple of such where there are several.  None is the tangent of
+        an argument that stays fixed, such as an integer that ``take`` uses: its place in the result is None too.
         """
         if self.batch is not None:
             raise TypeError("hvp works on programs without batch=")
         if len(primals) != len(tangents):
             raise TypeError(f"hvp takes as many tangents as primals, got {len(tangents)} and {len(primals)}")
-        positions = tuple(range(len(primals)))
+        positions = tuple(i for i, tangent in enumerate(tangents) if tangent is not None)
+        if not positions:
+            raise TypeError("hvp needs the tangent of at least one argument: None is for those that stay fixed")
         with self._lock:
             names = self._argument_names(len(tangents))
-            directions = [describe(x, names[i], False, True) for i, x in enumerate(tangents)]
-            if [d.key for d in directions] != [describe(x, names[i], False, True).key for i, x in enumerate(primals)]:
+            directions = [describe(tangents[i], names[i], False, True) for i in positions]
+            if [d.key for d in directions] != [describe(primals[i], names[i], False, True).key for i in positions]:
                 raise TypeError(
                     "hvp: tangents must have the structure of the primals: the same containers, lengths and shapes"
                 )
             vectors = [part for direction in directions for part in direction.parts]
             recording, numbers, examples = self._asked("hvp", tuple(primals), positions, vectors)
-            products = self._gradients(recording, positions, numbers, 0, examples)
-        return products[0] if len(positions) == 1 else products
+            products = dict(zip(positions, self._gradients(recording, positions, numbers, 0, examples), strict=True))
+        return products[0] if len(primals) == 1 else tuple([products.get(i) for i in range(len(primals))])
 
     def backward(self, *args: Any) -> Any:
         """Add the gradient by the captured parameters into their ``grad``, as ``loss.backward()`` does; give the value."""
@@ -175,7 +178,7 @@ class Program:
     # ---------------------------------------------------------------------------------------------------- recording
 
     def _asked(
-        self, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None, vectors: Any = None
+        self, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None, vectors: Sequence[Any] = ()
     ) -> tuple[Recording, Any, int]:
         """The numbers that a request gives; ``wrt`` is None for none, () for the captured parameters."""
         recording, arguments, examples = self._recorded(args, wrt or ())
@@ -373,6 +376,9 @@ class _Traced:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
+
+    def freeze(self) -> None:
+        self.recording.tape.freeze()
 
     def __str__(self) -> str:
         return str(self.recording.tape)

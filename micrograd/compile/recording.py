@@ -44,15 +44,24 @@ class Stats:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run a stage, add up its time, and print the form it gives where ``MICROGRAD_TRACE=1`` asks for it."""
+        """Run a stage, freeze what it made, add up its time, and print that where ``MICROGRAD_TRACE=1`` asks for it."""
         start = time.perf_counter()
         with _collector_off():
             result = work()
+            if hasattr(result, "freeze"):  # a kernel is the end
+                _frozen(name, result)
         seconds = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         if os.environ.get("MICROGRAD_TRACE") == "1":
             print(f"--- {name}: {seconds * 1e3:.1f} ms\n{result}", file=sys.stderr)
         return result
+
+
+def _frozen(stage: str, form: Any) -> None:
+    try:
+        form.freeze()
+    except ValueError as error:
+        raise RuntimeError(f"a fault of micrograd's compiler: {stage} made a program that cannot be: {error}") from error
 
 
 @contextlib.contextmanager
@@ -101,8 +110,6 @@ class Recording:
             places.append(self._symbols(argument, mine, own))
         self.where = {space: (a, part) for a, mine in enumerate(self.spaces) for part, space in enumerate(mine)}
         self.weight = trace.tape.space(Space("weight", size=2))
-        reals = [space for mine in self.spaces for space in mine if trace.tape.spaces[space].kind == "real"]
-        self.vectors = {space: trace.tape.space(Space(f"vector of {trace.tape.spaces[space].name}")) for space in reals}
         try:
             result = fn(*places)
         except BatchedIntegerError as error:
@@ -196,9 +203,8 @@ class Recording:
         found = self.routines.get(request)
         if found is None:
             tape = stats.stage("simplify", lambda: simplify(self.tape))
-            tape = stats.stage("adjoint", lambda: self._asked(tape, request))
-            rolled = stats.stage("roll", lambda: roll(tape))
-            rolled.wrt = self._wrt(rolled, request)
+            tape = stats.stage("adjoint", lambda: self._asked(tape.thawed(), request))
+            rolled = stats.stage("roll", lambda: self._rolled(tape, request))
             scheduled = stats.stage("schedule", lambda: schedule(rolled))
             made = stats.stage("backend", lambda: kernel(scheduled))
             found = self.routines[request] = Routine(made, rolled, rolled.outputs >= LANES)
@@ -208,6 +214,11 @@ class Recording:
             stats.bytes += made.bytes
             stats.backend = made.name
         return found
+
+    def _rolled(self, tape: Tape, request: Request) -> Rolled:
+        rolled = roll(tape)
+        rolled.wrt = self._wrt(rolled, request)
+        return rolled
 
     def _wrt(self, rolled: Rolled, request: Request) -> Any:
         """For each output the address of the leaf by which it is a derivative, -1 for a result."""
@@ -267,9 +278,9 @@ class Recording:
         pairs: list[int] = []
         at = 0
         for space in spaces:
-            tape.spaces[self.vectors[space]].size = tape.spaces[space].size
+            vector = tape.space(Space(f"vector of {tape.spaces[space].name}"))
             for i in range(tape.spaces[space].size):
-                pairs += (gradient[at], tape.leaf(self.vectors[space], i))
+                pairs += (gradient[at], tape.leaf(vector, i))
                 at += 1
         tape.outputs = [Sums(tape).emit([pairs, [], [], []])]
         again = simplify(tape)
@@ -282,16 +293,12 @@ class Recording:
 
     # ------------------------------------------------------------------------------------------------------- running
 
-    def inputs(self, arguments: list[Argument], examples: int, vectors: list[Any] | None = None) -> list[Any]:
-        """An array for each space."""
+    def inputs(self, arguments: list[Argument], examples: int, vectors: Sequence[Any] = ()) -> list[Any]:
+        """An array for each space; ``vectors`` are those of a Hessian product, one for each space that it is by."""
         inputs = [self.reader.numbers()]
         for argument in arguments:
             inputs += argument.parts
         if examples not in self._weights:
             weight = 1.0 / examples if self.reduce == "mean" else 1.0
             self._weights = {examples: np.array([weight, weight * examples])}
-        inputs.append(self._weights[examples])
-        return inputs + (_NO_VECTORS * len(self.vectors) if vectors is None else vectors)
-
-
-_NO_VECTORS = [np.zeros(0)]
+        return [*inputs, self._weights[examples], *vectors]

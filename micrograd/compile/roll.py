@@ -307,12 +307,8 @@ class _Roller:
         """Grids of members that are products each; a single None where rows are best taken one by one."""
         if grid is not None:
             yield grid
-            return
-        blocks = list(_complete_blocks(a, b))
-        if len(blocks) * 16 <= len(a):
-            yield from blocks
         else:
-            yield None
+            yield from _complete_blocks(a, b, len(a) // 16) or [None]
 
 
 def _sorted_singles(operands: Any, shape: tuple[int, ...]) -> Any:
@@ -361,20 +357,20 @@ def _worth(grid: Any, k: int) -> bool:
     return bool(min(grid.shape) > 1 or k > 2)
 
 
-def _complete_blocks(a: Any, b: Any) -> Iterator[Any]:
-    """The members apart by blocks in which every row of a meets every row of b."""
+def _complete_blocks(a: Any, b: Any, most: int) -> list[Any]:
+    """The members apart by blocks in which every row of a meets every row of b; none where there are more than ``most``."""
     ra, na = _row_ids(a)
     rb, nb = _row_ids(b)
     random = np.random.default_rng(0).integers(1, 1 << 62, max(na, 1), dtype=np.int64)
     meets = np.zeros(nb, dtype=np.int64)
     np.add.at(meets, rb, random[ra])
-    block_of_b = _row_ids(meets[:, None])[0]
+    block_of_b, count = _row_ids(meets[:, None])
+    if count > most:
+        return []
     block = block_of_b[rb]
-    for number in range(int(block.max(initial=-1)) + 1):
+    blocks: list[Any] = []
+    for number in range(count):
         some = np.flatnonzero(block == number)
         grid = _grid(a[some], b[some])
-        if grid is None:
-            for one in some:
-                yield np.array([[one]])
-        else:
-            yield some[grid]
+        blocks += [some[grid]] if grid is not None else some[:, None, None].tolist()
+    return [np.asarray(members) for members in blocks] if len(blocks) <= most else []

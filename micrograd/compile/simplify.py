@@ -45,13 +45,14 @@ def _fold(tape: Tape) -> Tape:
     for i, (code, operands) in enumerate(zip(tape.codes, tape.args, strict=True)):
         if not live[i]:
             continue
-        if len(operands) == 2:  # most are so
+        if i in positions:
+            mapped = tuple([position[a] for a in operands])
+            key = (*mapped, *positions[i])
+        elif len(operands) == 2:  # most are so
             a, b = operands
             key = mapped = position[a], position[b]
         elif operands:
             key = mapped = tuple([position[a] for a in operands])
-            if i in positions:
-                key += positions[i]
         else:
             position[i] = tape.copy_leaf(new, i) if code in (LEAF, CONST) else new.constant(_known(code, ()))
             continue
@@ -205,6 +206,11 @@ class _Flattening:
                 top = self.sums.instruction(kind, tuple([position[a] for a in operands]))
                 self.place(i, self.sums.instruction(DETACH, (top,)))
                 continue
+            elif i in tape.positions:
+                node = self.new.add(code, tuple([self.written(a) for a in args]))
+                self.new.positions[node] = tape.positions[i]
+                self.place(i, node)
+                continue
             elif args:
                 self.place(i, self.sums.instruction(code, tuple([self.written(a) for a in args])))
                 continue
@@ -325,6 +331,6 @@ def _exact_inverse(divisor: float | None) -> float | None:
 def _uses(tape: Tape) -> list[int]:
     """How often each instruction is read; an output or a labelled one counts as read more than once, so that it stays."""
     uses = np.bincount(np.fromiter(chain.from_iterable(tape.args), np.int64), minlength=len(tape))
-    for stays in (tape.outputs, list(tape.labels)):
+    for stays in (list(tape.outputs), list(tape.labels)):
         np.add.at(uses, stays, 2)
     return uses.tolist()  # type: ignore[no-any-return]

@@ -244,11 +244,11 @@ class _File:
 class _Saved:
     """One recording as it was saved."""
 
-    codes: list[int]
-    args: list[tuple[int, ...]]
+    codes: Sequence[int]
+    args: Sequence[tuple[int, ...]]
     leaves: dict[int, tuple[int, int]]
     constants: dict[int, float]
-    outputs: list[int]
+    outputs: Sequence[int]
     captured: list[Value]
     frozen: list[tuple[int, int, int]]
     labels: list[tuple[int, str]]

@@ -1,7 +1,7 @@
 """The tape: a program on scalars as a flat list of instructions, each after those it reads.
 
 An instruction is a *kind* (what it does) and the positions of its operands.  A tape prints itself, one line an instruction,
-and verifies itself; every stage of the compiler takes one and gives another.
+verifies itself and is then frozen; every stage of the compiler takes one and gives another.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
 
 from micrograd import ops
 from micrograd.ops import Op
@@ -127,6 +131,18 @@ class Space:
         return f"{self.name}: {self.size} {self.kind}{'s, batched' if self.batched else 's'}"
 
 
+T = TypeVar("T")
+
+
+class Frozen(tuple[T, ...]):
+    """What was a list until it was complete."""
+
+    __slots__ = ()
+
+    def append(self, _: T) -> NoReturn:
+        raise TypeError("this tape is frozen: do not keep traced Values outside the function, which has been recorded")
+
+
 class Tape:
     """A program on scalars: ``codes[i]`` and ``args[i]`` are the kind and the operands of instruction i.
 
@@ -145,16 +161,16 @@ class Tape:
     """
 
     def __init__(self) -> None:
-        self.codes: list[int] = []
-        self.args: list[tuple[int, ...]] = []
-        self.spaces: list[Space] = []
+        self.codes: list[int] | Frozen[int] = []
+        self.args: list[tuple[int, ...]] | Frozen[tuple[int, ...]] = []
+        self.spaces: list[Space] | Frozen[Space] = []
         self.origins: dict[int, tuple[int, int]] = {}
         self.constants: dict[int, float] = {}
         self.positions: dict[int, tuple[int, int]] = {}
         self.primal: int | None = None  # how many instructions there were before the first adjoint
         self.rank: dict[int, int] = {}
         self.labels: dict[int, str] = {}
-        self.outputs: list[int] = []
+        self.outputs: Sequence[int] = []
         self._numbers: dict[Any, int] = {}
 
     def __len__(self) -> int:
@@ -190,7 +206,7 @@ class Tape:
     def like(self) -> Tape:
         """An empty tape with the same spaces."""
         new = Tape()
-        new.spaces = self.spaces
+        new.spaces = list(self.spaces)
         return new
 
     def copy_leaf(self, new: Tape, node: int) -> int:
@@ -200,6 +216,11 @@ class Tape:
         copied = new.add(LEAF, ())
         new.origins[copied] = self.origins[node]
         return copied
+
+    def operands(self) -> tuple[Any, Any]:
+        """How many operands each instruction has, and all of them in a row, as arrays."""
+        counts = np.fromiter(map(len, self.args), np.int64, len(self.args))
+        return counts, np.fromiter(chain.from_iterable(self.args), np.int64, int(counts.sum()))
 
     def batched(self) -> bytearray:
         """For each instruction whether its number differs between the examples of a batch."""
@@ -219,18 +240,42 @@ class Tape:
 
     def verify(self) -> Tape:
         """This tape, or ValueError for an operand that comes later, a wrong count of operands or a leaf from nowhere."""
-        for i, (code, args) in enumerate(zip(self.codes, self.args, strict=True)):
-            kind = KINDS[code]
-            if any(not 0 <= a < i for a in args):
-                raise ValueError(f"tape: %{i} = {kind.name} {args} reads what is not there yet")
-            if code in (LEAF, CONST):
-                if i not in (self.origins if code == LEAF else self.constants):
-                    raise ValueError(f"tape: %{i} is a {kind.name} from nowhere")
-            elif _arity(kind) not in (None, len(args)):
-                raise ValueError(f"tape: %{i} = {kind.name} takes {_arity(kind)} operands, got {len(args)}")
-        if any(not 0 <= out < len(self.codes) for out in self.outputs):
-            raise ValueError(f"tape: returns {self.outputs}, of {len(self.codes)} instructions")
+        codes = np.array(self.codes, dtype=np.int64)
+        counts, operands = self.operands()
+        if len(codes) != len(counts):
+            raise ValueError(f"tape: {len(codes)} instructions have {len(counts)} times operands")
+        readers = np.repeat(np.arange(len(codes)), counts)
+        for i in readers[(operands >= readers) | (operands < 0)][:1].tolist():
+            raise ValueError(f"tape: %{i} = {KINDS[codes[i]].name} {self.args[i]} reads what is not there yet")
+        arity = np.array([_arity(kind) for kind in KINDS])
+        known = np.zeros(len(codes), dtype=bool)
+        for table in (self.origins, self.constants, self.positions):
+            known[np.fromiter(table, np.int64, len(table))] = True
+        alone = np.array([kind.key[0] in ("leaf", "const", "scatter") for kind in KINDS])
+        for i in np.flatnonzero(alone[codes] & ~known)[:1].tolist():
+            raise ValueError(f"tape: %{i} is a {KINDS[codes[i]].name} from nowhere")
+        for i in np.flatnonzero((arity[codes] != counts) & (arity[codes] >= 0))[:1].tolist():
+            raise ValueError(f"tape: %{i} = {KINDS[codes[i]].name} takes {arity[codes[i]]} operands, got {counts[i]}")
+        if min(self.outputs, default=0) < 0 or max(self.outputs, default=-1) >= len(codes):
+            raise ValueError(f"tape: returns {list(self.outputs)}, of {len(codes)} instructions")
         return self
+
+    def freeze(self) -> None:
+        """Verify this tape, and let nothing be added to it any more."""
+        self.verify()
+        self.codes, self.args = Frozen(self.codes), Frozen(self.args)
+        self.spaces, self.outputs = Frozen(self.spaces), tuple(self.outputs)
+        for name in _TABLES:
+            setattr(self, name, MappingProxyType(getattr(self, name)))
+
+    def thawed(self) -> Tape:
+        """The same instructions on a tape that can be added to."""
+        new = Tape()
+        new.codes, new.args, new.spaces = list(self.codes), list(self.args), list(self.spaces)
+        new.primal, new.outputs = self.primal, list(self.outputs)
+        for name in _TABLES:
+            setattr(new, name, dict(getattr(self, name)))
+        return new
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -250,13 +295,18 @@ class Tape:
         return " ".join([KINDS[code].name, *(f"%{a}" for a in args)])
 
 
-def _arity(kind: Kind) -> int | None:
-    """How many operands an instruction of this kind has; None where any number will do."""
+_TABLES = ("origins", "constants", "positions", "rank", "labels", "_numbers")
+
+
+def _arity(kind: Kind) -> int:
+    """How many operands an instruction of this kind has; -1 where any number will do."""
     what = kind.key[0]
     if what == "dot":
         plus, minus, single, negative, _ = kind.shape
         return 2 * (plus + minus) + single + negative
+    if what in ("leaf", "const"):
+        return 0
     if what == "apply":
-        return kind.op.arity if kind.op is not None else None
-    counts = {"take": (1, 1), "given": (2, 1), "largest": (1, 0), "partial": (0, 1)}
-    return counts[what][0] * kind.shape[0] + counts[what][1] if what in counts else None
+        return -1 if kind.op is None or kind.op.arity is None else kind.op.arity
+    counts = {"take": (1, 1), "given": (2, 1), "largest": (1, 0), "scatter": (2, 0), "partial": (0, 1)}
+    return counts[what][0] * kind.shape[0] + counts[what][1]

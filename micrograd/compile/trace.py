@@ -266,7 +266,11 @@ class Symbol(Value):
         return _refuse("this line makes an int of", "an index that varies is an int argument, used by take(table, index)")
 
     def __index__(self) -> int:
-        return _refuse("this line uses as an index", "pass it as an int argument and write take(table, index)")
+        return _refuse(
+            "this line uses as an index",
+            "pass it as an int argument and write take(table, index); no derivative is by an index, so leave it out of "
+            "wrt=, and give None as its tangent to hvp",
+        )
 
     def __round__(self, digits: int | None = None) -> float:
         return _refuse("this line rounds", _NUMBER)

@@ -88,6 +88,7 @@ class Loop:
 
 
 Instruction = Map | Product | Rows | Take | Scatter | Loop
+Instructions = Any  # a list of them, a tuple in a program that is frozen
 
 
 class Shifted(np.ndarray[Any, Any]):
@@ -111,9 +112,9 @@ def shifted(addresses: Any, shift: int, turns: int) -> Shifted:
 class Rolled:
     """A vector program: its instructions in three phases, where leaves and outputs lie, and how much room it takes."""
 
-    before: list[Instruction] = field(default_factory=list)  # on shared numbers
-    batch: list[Instruction] = field(default_factory=list)  # on each example
-    after: list[Instruction] = field(default_factory=list)  # on sums over the examples
+    before: Instructions = ()  # on shared numbers
+    batch: Instructions = ()  # on each example
+    after: Instructions = ()  # on sums over the examples
     spaces: list[tuple[tapes.Space, int]] = field(default_factory=list)  # with the address of its first number
     constants: Any = None  # the first addresses hold these numbers
     outputs: Any = None  # the address of each
@@ -129,8 +130,54 @@ class Rolled:
     adjoints: Any = None  # two rows: the address of each adjoint, and of what it is the adjoint of
     nodes: int = 0
 
-    def phases(self) -> Iterator[tuple[str, list[Instruction]]]:
+    def phases(self) -> Iterator[tuple[str, Sequence[Instruction]]]:
         yield from (("before", self.before), ("batch", self.batch), ("after", self.after))
+
+    def freeze(self) -> None:
+        """Verify this program, and let nothing be added to it any more."""
+        self.verify()
+        for name, instructions in self.phases():
+            setattr(self, name, tuple(instructions))
+
+    def verify(self) -> Rolled:
+        """This program, or ValueError for an address outside of its memory or one that is read before it is written."""
+        known = np.zeros(self.shared + self.lanes, dtype=bool)
+        known[: len(self.constants)] = True
+        for space, base in self.spaces:
+            known[self._slots(base + np.arange(space.size))] = True
+        for _, instructions in self.phases():
+            for instruction in instructions:
+                self._verify(instruction, known)
+        if not known[self._slots(self.outputs)].all():
+            raise ValueError("vector program: an output is not computed")
+        return self
+
+    def _verify(self, instruction: Instruction, known: Any) -> None:
+        parts = plain(instruction)
+        if parts[0] is not instruction:  # a turn of a loop may read what the turn before it wrote
+            for part in parts:
+                for view in writes(part):
+                    known[self._slots(view)] = True
+        for part in parts:
+            for view in reads(part):
+                if not known[self._slots(view)].all():
+                    raise ValueError(f"vector program: {describe(part)!r} reads what is not there yet")
+            for view in writes(part):
+                known[self._slots(view)] = True
+
+    def _slots(self, view: Any) -> Any:
+        """The places of some addresses, at all turns of a loop, in one array of all the memory."""
+        at = np.asarray(view)
+        if getattr(view, "turns", 1) > 1:
+            at = at + (np.arange(view.turns) * view.shift).reshape(-1, *[1] * at.ndim)
+        if at.size and at.min() >= 0 and at.max() < self.shared:
+            return at  # nearly always
+        own = at >= LANES
+        if not np.where(own, at - LANES < self.lanes, (at >= 0) & (at < self.shared)).all():
+            raise ValueError(
+                f"vector program: an address outside of {self.shared} shared numbers and {self.lanes} an example"
+            )
+        return np.where(own, at - LANES + self.shared, at)
 
     def __str__(self) -> str:
         lines = [f"{space!r} from {base}" for space, base in self.spaces]
@@ -183,9 +230,16 @@ def reads(instruction: Instruction) -> list[Any]:
 
 def writes(instruction: Instruction) -> list[Any]:
     """The addresses that an instruction writes."""
-    if isinstance(instruction, Map):
-        return [out for out in instruction.outs if out is not None]
-    return views(instruction)[:1]
+    return [out for out in instruction.outs if out is not None] if isinstance(instruction, Map) else views(instruction)[:1]
+
+
+def plain(instruction: Any) -> list[Any]:
+    """The plain instructions that a loop or a stream consists of."""
+    if isinstance(instruction, Loop):
+        return instruction.body
+    if hasattr(instruction, "parts"):
+        return [one for part in instruction.parts for one in plain(part.instruction)]
+    return [instruction]
 
 
 def with_views(instruction: Instruction, new: Sequence[Any]) -> Instruction:

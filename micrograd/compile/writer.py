@@ -6,6 +6,7 @@ rest are plain loops for the compiler to vectorise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class Writer(Loops, Products, Tables):
         program = "\n".join([sizes, declared(sections), MACROS, *self.parts, self.entries])
         return [program, f"{hidden}{sizes}{sections}"]
 
-    def _phase(self, name: str, instructions: list[Instruction]) -> str:
+    def _phase(self, name: str, instructions: Sequence[Instruction]) -> str:
         """Functions of some statements each, and the calls of them."""
         self.phase = instructions
         calls = []

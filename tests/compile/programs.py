@@ -32,15 +32,20 @@ LARGEST = 8.0  # results that may exceed this are scaled down
 
 
 class Program:
-    """A function, its source, the parameters that it closes over, and examples of its arguments."""
+    """A function, its source, the parameters that it closes over, and examples of its arguments.
 
-    def __init__(self, choose: Any, size: int = 12, result: str = "number") -> None:
+    ``size`` counts its steps, of which ``first``, if it is the name of an operation, is the first.
+    """
+
+    def __init__(self, choose: Any, size: int = 12, result: str = "number", first: str | None = None) -> None:
         writer = Writer(choose)
         self.kinds = [choose.choice(list(ARGUMENTS)) for _ in range(choose.choice([1, 1, 2, 3]))]
         self.index = len(self.kinds) if choose.choice([True, False]) else None  # the position of an integer argument
         self.names = [*(f"x{i}" for i in range(len(self.kinds))), *["k"] * (self.index is not None)]
         writer.open_arguments(self.kinds, self.index is not None)
-        for _ in range(size):
+        if first:
+            writer.operation(first)
+        for _ in range(size - bool(first)):
             writer.step(choose.choice(STEPS))
         captured = sorted(writer.captured)
         body = [f"    def f({', '.join(self.names)}):", *writer.lines, f"        return {writer.result(result)}"]
@@ -193,8 +198,8 @@ class Writer:
 
     # ------------------------------------------------------------------------------------------------------ steps
 
-    def operation(self) -> None:
-        op = TABLE[self.choose.choice(OPERATIONS)]
+    def operation(self, name: str | None = None) -> None:
+        op = TABLE[name or self.choose.choice(OPERATIONS)]
         if op.name in PARAMETERS:
             op = op.bind(**self.choose.choice(PARAMETERS[op.name]))
         arity = op.arity or self.choose.choice([1, 3, 5] if op.name == "dot" else [1, 2, 3])

@@ -316,7 +316,7 @@ def test_a_number_of_arguments_that_the_function_does_not_take_is_refused() -> N
         micrograd.compile(loss, backend="numpy")(W)
 
 
-# --------------------------------------------------------------------------------- Jacobians and Hessian products
+# ----------------------------------------------------------------------------------------------------- Jacobians
 
 
 def residuals(p: Any, t: float) -> Any:
@@ -348,20 +348,6 @@ def test_a_batch_of_jacobians_is_an_array_of_them(backend: str) -> None:
     found = program.jacobian(X)
     assert found.shape == (3, 3, 2)
     close(found, [[[b, a], [1.0, 1.0], [2 * a, 0.0]] for a, b in X])
-
-
-@both_backends
-def test_the_hessian_times_a_vector_is_that_of_the_eager_engine(backend: str) -> None:
-    def f(x: Any, y: Any) -> Any:
-        return x[0] ** 3 * x[1] + (x[0] * y).exp() / (1 + x[1] ** 2)
-
-    primals, tangents = ([0.5, -1.0], 0.25), ([1.0, -2.0], 3.0)
-    found = micrograd.compile(f, backend=backend).hvp(primals, tangents)
-    expected = micrograd.hvp(f, primals, tangents)
-    assert isinstance(found, tuple)
-    close(trees.flatten(found)[0], trees.flatten(expected)[0])
-    single = micrograd.compile(lambda x: x[0] ** 2 * x[1], backend=backend).hvp(([2.0, 3.0],), ([1.0, 0.0],))
-    close(single, [6.0, 4.0])
 
 
 # ---------------------------------------------------------------------------------------------------------- backward
@@ -673,12 +659,6 @@ def test_a_result_that_all_examples_share_counts_once_for_each(backend: str) -> 
     )
     np.testing.assert_array_equal(value, np.full(7, 2.25))
     assert gradient == 21.0
-
-
-def test_hvp_refuses_tangents_of_another_structure() -> None:
-    program = micrograd.compile(lambda x: x[0] ** 3 + x[1], backend="numpy")
-    with pytest.raises(TypeError, match="structure of the primals"):
-        program.hvp(([1.0, 2.0],), ([1.0],))
 
 
 def test_derivatives_within_a_compiled_function_are_refused() -> None:

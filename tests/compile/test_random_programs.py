@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
-from checking import CASES, Case, check_backends, check_bundle, check_values
+from checking import CASES, Case, bundle, check_backends, check_bundle, check_values
 from exact import value_and_gradients
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import ARGUMENTS, OPERATIONS, Program
@@ -50,8 +51,8 @@ def test_results_in_any_structure_agree_with_the_eager_engine(program: Program, 
 
 @pytest.fixture
 def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile with fewer optimisations: twice as quick, and it is not the C compiler that is tested; nightly.py has them."""
-    left_out = {"-O2": "-O1", "-ftree-vectorize": "-fno-tree-vectorize"}
+    """Compile without optimisations: twice as quick, and it is not the C compiler that is tested; nightly.py has some."""
+    left_out = {"-O2": "-O0", "-ftree-vectorize": "-fno-tree-vectorize"}
     monkeypatch.setattr(toolchain, "FLAGS", tuple(left_out.get(flag, flag) for flag in toolchain.FLAGS))
 
 
@@ -67,13 +68,43 @@ def test_native_results_in_any_structure_agree_with_the_eager_engine(case: Case)
         check_values(Program(random.Random(seed), result="structure"), case)
 
 
-def test_the_random_programs_use_all_that_a_function_may_hold() -> None:
-    text = "".join(Program(random.Random(seed)).source for seed in range(300))
-    expected = [f"ops.{name}(" for name in OPERATIONS] + ["micrograd.dot", "micrograd.take", "micrograd.where", "for i in"]
-    expected += ["model0", "reversed", "detach", "softmax", "np.", "maximum(", "zip("]
-    assert [word for word in expected if word not in text] == []
-    kinds = {kind for seed in range(100) for kind in Program(random.Random(seed)).kinds}
-    assert kinds == set(ARGUMENTS)
+CONSTRUCTS = {  # what the programs are made of, as patterns of their source
+    **{name: rf"ops\.{name}\(" for name in OPERATIONS},
+    "a node that is read twice": r"(v\d+) = .*(\n.*)*\b\1\b(.*\n)*.*\b\1\b",
+    "a sum of products": r"v\d+ \* \S+ \+ ",
+    "sum()": r"\bsum\(\[",
+    "a sum backwards": r"reversed",
+    "dot": r"micrograd\.dot\(\[",
+    "a matrix times a vector": r"for w, x in zip\(row",
+    "softmax": r"micrograd\.softmax",
+    "log_softmax": r"micrograd\.log_softmax",
+    "an entry of a table": r"micrograd\.take\(\[",
+    "a row of a table": r"micrograd\.take\(t",
+    "where": r"micrograd\.where",
+    "a nan that must not leak": r"micrograd\.where\(.*(sqrt|log)\(\)",
+    "detach": r"detach",
+    "ties": r"micrograd\.m(ax|in)imum\((\S+), \2\)",
+    "kinks": r"\* 0\.0\)",
+    "arrays": r"np\.|@|\[::-1\]\n",
+    "a module": r"model\d\(",
+    "a loop": r"for i in range",
+    "a long loop": r"for i in range\((12|30)\)",
+    "a choice in a loop": r"for i in range\(\d+\):\n(            .*\n)*            .*where",
+}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_random_programs_have_all_that_a_function_may_have(dtype: str, batched: bool) -> None:
+    cases = {seed: CASES[seed % len(CASES)] for seed in range(COUNT // TOGETHER)}
+    seeds = [seed for seed, case in cases.items() if case.dtype == dtype and bool(case.size) == batched]
+    drawn = [program for seed in seeds for program in bundle(seed, TOGETHER).programs]
+    missing = [what for what, pattern in CONSTRUCTS.items() if not any(re.search(pattern, p.source) for p in drawn)]
+    assert missing == []
+    assert {kind for program in drawn for kind in program.kinds} == set(ARGUMENTS)
+    assert {cases[seed].reduce for seed in seeds} == (
+        {None} if not batched else {"mean"} if dtype == "float32" else {None, "sum", "mean"}
+    )
 
 
 def test_few_random_programs_are_too_sensitive_to_roundoff_to_be_compared() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 import micrograd
-from micrograd.compile import tape as tapes
+from micrograd.compile import recording, tape as tapes
 from micrograd.compile.adjoint import adjoint
+from micrograd.compile.roll import roll
 from micrograd.compile.simplify import simplify
 from micrograd.compile.tape import ADD, KINDS, MUL, Space, Tape
 from micrograd.compile.trace import Trace
+from micrograd.compile.vector import LANES
 
 
 def recorded(fn: Callable[..., Any], count: int) -> Tape:
@@ -46,6 +48,10 @@ def test_a_tape_prints_a_line_for_each_instruction() -> None:
         (tapes.take(2), (0, 0), [1], "takes 3 operands, got 2"),
         (tapes.LEAF, (), [1], "from nowhere"),
         (tapes.CONST, (), [1], "from nowhere"),
+        (tapes.scatter(1), (0, 0), [1], "from nowhere"),
+        (tapes.scatter(2), (0, 0), [1], "takes 4 operands, got 2"),
+        (tapes.LEAF, (0,), [1], "takes 0 operands, got 1"),
+        (MUL, (0, -1), [1], "reads what is not there yet"),
         (MUL, (0, 0), [5], "returns"),
     ],
 )
@@ -54,8 +60,73 @@ def test_a_tape_that_cannot_be_is_refused(code: int, args: tuple[int, ...], outp
     tape.leaf(tape.space(Space("x")), 0)
     tape.add(code, args)
     tape.outputs = outputs
+    if "operands" in message:
+        tape.origins[1] = tape.positions[1] = (0, 1)
     with pytest.raises(ValueError, match=message):
         tape.verify()
+
+
+def test_nothing_is_added_to_a_frozen_tape() -> None:
+    tape = recorded(lambda x: x * 2.0, 1)
+    printed = str(tape)
+    tape.freeze()
+    changes: list[Callable[[], Any]] = [
+        lambda: tape.add(MUL, (0, 0)), lambda: tape.leaf(1, 1), lambda: tape.constant(7.0), lambda: tape.space(Space("y")),
+        lambda: tape.labels.update({0: "x"}), lambda: tape.rank.setdefault(0, 1), lambda: tape.args.__setitem__(2, (0, 0)),
+        lambda: tape.outputs.append(0),
+    ]  # fmt: skip
+    for change in changes:
+        with pytest.raises((TypeError, AttributeError)):
+            change()
+    assert str(tape) == printed
+    thawed = tape.thawed()
+    thawed.outputs = [thawed.add(MUL, (2, thawed.constant(2.0)))]
+    assert (len(thawed), str(tape)) == (4, printed)
+    assert str(thawed).splitlines()[-2:] == ["%3 = mul %2 %1", "return %3"]
+
+
+@pytest.mark.parametrize("stage", ["simplify", "adjoint", "roll", "schedule"])
+def test_a_stage_that_makes_what_cannot_be_is_named(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = getattr(recording, stage)
+
+    def wrong(form: Any, *rest: Any) -> Any:
+        made = right(form, *rest)
+        if stage == "adjoint":
+            form.add(MUL, (len(form), 0))
+        elif stage == "simplify":
+            made.add(MUL, (0,))
+        else:
+            made.shared -= 1
+        return made
+
+    monkeypatch.setattr(recording, stage, wrong)
+    with pytest.raises(RuntimeError, match=f"a fault of micrograd's compiler: {stage} made a program that cannot be"):
+        micrograd.compile(lambda x: x.sin() * x, backend="numpy").value_and_grad(1.0)
+
+
+def rolled() -> Any:
+    tape = recorded(lambda x, y: (x * y).tanh() + x.sin(), 2)
+    tape.outputs += adjoint(tape, {tape.outputs[0]: tape.constant(1.0)}, [0, 1])
+    return roll(tape)
+
+
+BROKEN: dict[str, Callable[[Any], Any]] = {
+    "reads what is not there yet": lambda program: setattr(program, "before", program.before[::-1]),
+    "an output is not computed": lambda program: setattr(program, "before", program.before[:-1]),
+    "an address outside of": lambda program: program.before[0].outs[0].fill(-1),
+    "an address outside of .* shared": lambda program: setattr(program, "outputs", program.outputs + program.shared),
+    "numbers and 0 an example": lambda program: program.before[-1].ins[0].fill(LANES),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_a_vector_program_that_cannot_be_is_refused(message: str) -> None:
+    program = rolled()
+    program.freeze()
+    assert isinstance(program.before, tuple)
+    BROKEN[message](program)
+    with pytest.raises(ValueError, match=message):
+        program.verify()
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,16 @@ activation after it, or ``t1``; what is the derivative of the result by ``z1`` i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from micrograd.compile.factors import Equation, as_product, is_reduced, joined, made_by
-from micrograd.compile.spelling import applied, bare, in_all_turns, slope_text
+from micrograd.compile.spelling import applied, bare, in_all_turns, is_name, slope_text
 from micrograd.compile.tape import KINDS
 from micrograd.compile.variables import COPY, UNKNOWN, Variable, Variables, part_of
 from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Scatter, Take, views
-
-TURNS = 1, 2, 3  # of a loop: what moves with them shows in their texts
 
 
 def equations(rolled: Rolled, names: Mapping[int, str] | None = None, limit: int = 200) -> str:
@@ -26,6 +23,7 @@ def equations(rolled: Rolled, names: Mapping[int, str] | None = None, limit: int
 
     ``names`` has the names of leaves by address; the leaves of a space that have none get the name of the space.
 
+    >>> from micrograd.compile import tape as tapes
     >>> from micrograd.compile.roll import roll
     >>> tape = tapes.Tape()
     >>> x = tape.leaf(tape.space(tapes.Space("x")), 0)
@@ -111,36 +109,96 @@ class _Equations(Variables):
         return bool(self.later[1][addresses[own] - LANES].any() or self.later[0][addresses[~own]].any())
 
     def written_loop(self, loop: Loop) -> Iterator[str]:
-        """The equations of one turn; what a loop computes has one name in all turns."""
-        for equation in self.equations(loop.unrolled(0)):  # so that what the turn before computed has its name already
+        """The equations of one turn ``t``, and what its formulas mean where they leave the loop: ``s[-1] = s0``."""
+        self.name_loop(loop)
+        first = max(1, (loop.turns - 3) // 2)  # where all that is read was made by the loop, if it ever is
+        lines = self.turns_as_one(loop, first)
+        if any("...]" in line for line in lines):  # a list is written from its first entries
+            lines = self.turns_as_one(loop, 1)
+        before, after = self.ends(loop, first)
+        yield from before
+        yield f"for t in 0..{loop.turns - 1}, {loop.turns} times:"
+        yield from (f"  {line}" for line in lines)
+        yield from after
+
+    def turns_as_one(self, loop: Loop, first: int) -> list[str]:
+        """The equations of three turns, as one for all turns."""
+        turns = range(first, first + 3)
+        texts = [[line for e in self.equations(loop.unrolled(turn)) for line in self.written(e)] for turn in turns]
+        if len(set(map(len, texts))) > 1:
+            return texts[0]
+        return [in_all_turns(lines, first) for lines in zip(*texts, strict=True)]
+
+    def name_loop(self, loop: Loop) -> None:
+        """Names for all that a loop sets, which are those of the first turn where they are not adjoints of something."""
+        for instruction in loop.body:
+            if isinstance(instruction, Map) and instruction.partials:
+                self.define_slopes(instruction, loop.turns)
+        for equation in self.equations(loop.unrolled(0)):
             list(self.written(equation))
         for instruction in loop.body:
             for addresses in _out_views(instruction):
                 self.extend(addresses, loop.turns)
-        self.in_loop += 1
-        one, two, last = ([line for e in self.equations(loop.unrolled(turn)) for line in self.written(e)] for turn in TURNS)
-        for instruction in loop.body:  # a local derivative is written as in later turns: what the first reads came before
-            for addresses in _out_views(instruction)[1:] if isinstance(instruction, Map) else []:
-                self.extend(addresses, loop.turns, first=1)
-        alike = len(one) == len(two) == len(last)
-        lines = [in_all_turns(*texts) for texts in zip(one, two, last, strict=True)] if alike else one
-        moving = any(re.search(r"\bt\b", line) for line in lines)
-        yield f"for t in 0..{loop.turns - 1}, {loop.turns} times:" if moving else f"{loop.turns} times:"
-        yield from (f"  {line}" for line in lines)
-        self.in_loop -= 1
 
-    def extend(self, addresses: Any, turns: int, first: int = 0) -> None:
-        """Let the numbers at the places that some addresses move to belong to the same variable, that of the first turn."""
-        shift = getattr(addresses, "shift", 0)
-        flat = np.ravel(np.asarray(addresses)) + shift * first
-        ids = self.ids_of(flat)
-        moved = (flat[None] + shift * np.arange(turns - first)[:, None]).ravel()
-        own = int(flat[0] >= LANES)
-        self.ids[own][moved - LANES if own else moved] = np.tile(ids, turns - first)
-        for number in set(ids.tolist()):
-            variable = self.variables[number]
-            variable.addresses = np.union1d(variable.addresses, moved[np.tile(ids, turns - first) == number])
-            variable.of, variable.looped = None, True
+    def define_slopes(self, m: Map, turns: int) -> None:
+        """The local derivatives of an operation in a loop, which are written by the turn that they are of."""
+        op = KINDS[m.kind].op
+        assert op is not None
+        for j, slope in zip(m.partials, m.outs[1:], strict=True):
+            if slope is not None:
+                everywhere = _in_turns(slope, turns)
+                order = np.argsort(everywhere)
+
+                def text(places: Any, j: int = j, everywhere: Any = everywhere, order: Any = order) -> str:
+                    found = order[np.searchsorted(everywhere, places, sorter=order)]
+                    operands = [self.operand(_in_turns(a, turns)[found]) for a in m.ins]
+                    value = "" if m.outs[0] is None else self.operand(_in_turns(m.outs[0], turns)[found])
+                    return slope_text(op, j, operands, value)
+
+                self.define("", everywhere, derivative=True).text = text
+
+    def extend(self, addresses: Any, turns: int) -> None:
+        """Names for what is set at later turns of a loop where the first one sets what has names."""
+        everywhere = _in_turns(addresses, turns)
+        names = np.tile(self.ids_of(np.ravel(np.asarray(addresses))), turns)
+        free = self.ids_of(everywhere) == UNKNOWN
+        for number in set(names[free].tolist()):
+            new = everywhere[free & (names == number)]
+            of = self.belongs_to(new)
+            owners = self.ids_of(of) if (of >= 0).all() else np.full(len(new), UNKNOWN)
+            if self.variables[number].of is not None and (owners >= 0).all():
+                for owner in set(owners.tolist()):
+                    if not self.adjoint_variable(new[owners == owner]):
+                        self.join(number, new[owners == owner])
+            else:
+                self.join(number, new)
+
+    def join(self, number: int, new: Any) -> None:
+        """Let a variable have more numbers: they are counted in the order in which they lie."""
+        own, variable = int(new[0] >= LANES), self.variables[number]
+        self.ids[own][new - LANES if own else new] = number
+        variable.addresses, variable.of = np.union1d(variable.addresses, new), None
+
+    def ends(self, loop: Loop, first: int) -> tuple[list[str], list[str]]:
+        """Equations for what the first and the last turns read and set that has another name than the formula of a turn."""
+        before: list[str] = []
+        after: list[str] = []
+        turns = [turn for turn in (0, 1, loop.turns - 2, loop.turns - 1) if not first <= turn < first + 3]
+        for instruction in loop.body:
+            outs = len(_out_views(instruction))
+            for k, addresses in enumerate(v for v in views(instruction) if v is not None):
+                texts = [self.operand(addresses + addresses.shift * turn) for turn in range(first, first + 3)]
+                for turn in turns:
+                    text = self.operand(addresses + addresses.shift * turn)
+                    formula = in_all_turns(texts, first, turn)
+                    if text == formula or frozenset((text, formula)) in self.noted or not is_name(formula):
+                        continue
+                    self.noted.add(frozenset((text, formula)))
+                    if k >= outs:
+                        before.append(f"{formula} = {bare(text)}")
+                    elif is_name(text):
+                        after.append(f"{text} = {formula}")
+        return before, after
 
     def written(self, e: Equation) -> Iterator[str]:
         first = e.instructions[0]
@@ -200,7 +258,7 @@ class _Equations(Variables):
                 variable.form = of.form + (out[0] - of.addresses[0])
             yield f"{value} = {applied(op, operands)}"
         for j, slope in zip(m.partials, m.outs[1:], strict=True):
-            if slope is not None:
+            if slope is not None and self.ids_of(slope[:1]) == UNKNOWN:  # of a loop they are known
                 self.define(slope_text(op, j, operands, value), np.asarray(slope), e.backward, derivative=True)
 
     def variable(self, e: Equation, default: str) -> tuple[Variable | None, str]:
@@ -232,6 +290,12 @@ class _Equations(Variables):
         while f"{default}{self.counts[default]}" in self.taken:
             self.counts[default] += 1
         return f"{default}{self.counts[default]}"
+
+
+def _in_turns(addresses: Any, turns: int) -> Any:
+    """The addresses at all turns of a loop, one turn after the other."""
+    flat = np.ravel(np.asarray(addresses))
+    return (flat + addresses.shift * np.arange(turns)[:, None]).ravel()
 
 
 def _out_views(instruction: Instruction) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from micrograd.ops import Op
 
@@ -56,27 +56,34 @@ def bare(text: str) -> str:
     return inner if text[:1] == "(" and text[-1:] == ")" and not set("()") & set(inner) else text
 
 
-def in_all_turns(one: str, two: str, three: str) -> str:
-    """One line of a loop for all turns ``t``, from those of the turns 1, 2 and 3.
+def is_name(text: str) -> bool:
+    """Whether a text is no more than a name, perhaps with a place."""
+    return bool(re.fullmatch(r"[^\s()\[\],]*[^\W\d][^\s()\[\],]*(\[[-\d:]+\])?", text))
 
-    >>> in_all_turns("t2 = x[3] * t2", "t2 = x[5] * t2", "t2 = x[7] * t2")
-    't2 = x[2*t+1] * t2'
+
+def in_all_turns(texts: Sequence[str], first: int, turn: int | None = None) -> str:
+    """What is written at three turns of a loop, ``first`` and the next, as one text for all turns ``t``, or for one.
+
+    >>> lines = "t2 = x[3] * t2[0]", "t2 = x[5] * t2[1]", "t2 = x[7] * t2[2]"
+    >>> in_all_turns(lines, 1), in_all_turns(lines, 1, turn=0)
+    ('t2 = x[2*t+1] * t2[t-1]', 't2 = x[1] * t2[-1]')
     """
-    found = [_TOKENS.findall(text) for text in (one, two, three)]
+    found = [_TOKENS.findall(text) for text in texts]
     if len({len(tokens) for tokens in found}) > 1:
-        return one
-    return "".join(a if a == b == c else _moving_token(a, b, c) for a, b, c in zip(*found, strict=True))
+        return texts[0]
+    return "".join(a if a == b == c else _moving(a, b, c, first, turn) for a, b, c in zip(*found, strict=True))
 
 
 _TOKENS = re.compile(r"(?<=[\[:])\d+(?=[\]:])|[A-Za-z_]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|.")
 
 
-def _moving_token(a: str, b: str, c: str) -> str:
+def _moving(a: str, b: str, c: str, first: int, turn: int | None) -> str:
     """A number that is another one at each turn: a place as a formula, anything else as a list."""
     if a.isdigit() and b.isdigit() and c.isdigit() and int(c) - int(b) == int(b) - int(a):
         step = int(b) - int(a)
-        return _linear(int(a) - step, step)
-    return f"[{a}, {b}, ...][t-1]"
+        start = int(a) - step * first
+        return _linear(start, step) if turn is None else str(start + step * turn)
+    return f"[{a}, {b}, ...][t-{first}]"
 
 
 def _linear(start: int, step: int) -> str:

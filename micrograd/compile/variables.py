@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Variable:
     derivative: bool = False  # a local derivative, whose name is an expression
     of: Variable | None = None  # what it is the adjoint of
     leaf: bool = False
-    looped: bool = False  # each turn of a loop has one: within loops its name is enough
+    text: Callable[[Any], str] | None = None  # how numbers of it are written, where the name does not tell
 
 
 class Variables:
@@ -39,7 +39,7 @@ class Variables:
         self.ids = np.full(rolled.shared, UNKNOWN), np.full(rolled.lanes, UNKNOWN)  # the variable of each address
         self.ids[0][: len(rolled.constants)] = CONSTANT
         self.later = np.zeros(rolled.shared, bool), np.zeros(rolled.lanes, bool)  # what the backward pass sets
-        self.in_loop = 0
+        self.noted: set[frozenset[str]] = set()  # pairs of names for one thing that were written
         self.taken: set[str] = set()
         self.counts = {"z": 0, "t": 0}
         pairs = np.zeros((2, 0), np.int64) if rolled.adjoints is None else rolled.adjoints
@@ -134,7 +134,9 @@ class Variables:
         variable = self.variables[number]
         places = np.unique(addresses)
         whole = variable if variable.of is None else variable.of
-        if variable.derivative or (variable.looped and self.in_loop) or len(places) == len(whole.addresses):
+        if variable.text is not None:
+            return variable.text(addresses)
+        if variable.derivative or len(places) == len(whole.addresses):
             return variable.name
         if variable.of is not None:
             return f"{variable.name}{part_of(self.belongs_to(places), variable.of.addresses)}"

@@ -71,20 +71,29 @@ class _Equations(Variables):
         return [Map(COPY, [out[some]], (), [source[some]]) for some in (results, ~results) if some.any()]
 
     def gradients_that_are_other_numbers(self) -> Iterator[str]:
-        """Equations for the gradients of one result that have none yet, as they are numbers that have another name."""
+        """Equations for the gradients that have none yet, as they are numbers that have another name.
+
+        Of several results each has its own: ``dy[0]/dx``.
+        """
         if self.rolled.wrt is None:
             return
         own = self.rolled.wrt >= 0
-        outs, wrt = self.rolled.outputs[own], self.rolled.wrt[own]
-        if len(np.unique(wrt)) < len(wrt):  # of several results
+        results, outs, wrt = self.rolled.outputs[~own], self.rolled.outputs[own], self.rolled.wrt[own]
+        if len(results) == 1:
+            other = self.belongs_to(outs) != wrt
+            yield from self.gradient("", outs[other], wrt[other])
             return
-        other = self.belongs_to(outs) != wrt
-        outs, wrt = outs[other], wrt[other]
+        for r, (gradient, leaves) in enumerate(zip(*(np.split(a, len(results)) for a in (outs, wrt)), strict=True)):
+            name = self.operand(np.array([self.sources.get(int(results[r]), results[r])]))
+            yield from self.gradient(f"{name if is_name(name) else f'result[{r}]'}/d", gradient, leaves)
+
+    def gradient(self, of: str, outs: Any, wrt: Any) -> Iterator[str]:
+        """The derivatives of a result by some leaves."""
         for leaf in self.leaves:
             mine = np.isin(wrt, leaf.addresses)
             if mine.any():
                 part = "" if mine.sum() == len(leaf.addresses) else part_of(wrt[mine], leaf.addresses)
-                yield f"d{leaf.name}{part} = {bare(self.operand(outs[mine]))}"
+                yield f"d{of}{leaf.name}{part} = {bare(self.in_order(outs[mine]))}"
 
     def equations(self, instructions: Iterable[Instruction]) -> Iterator[Equation]:
         """Instructions that add to the same numbers, together."""
@@ -208,7 +217,8 @@ class _Equations(Variables):
         if isinstance(first, Map) and KINDS[first.kind].key[0] == "apply":
             yield from self.written_map(first, e)
             return
-        if self.is_result(first):  # a copy has no line
+        if isinstance(first, Map) and self.is_result(first):  # a copy has no line
+            self.sources.update(zip(made_by(first).tolist(), first.ins[0].tolist(), strict=True))
             return
         terms: list[tuple[int, str]] = []
         form = None
@@ -232,14 +242,14 @@ class _Equations(Variables):
         else:
             yield f"{left} = {text}"
 
-    def is_result(self, instruction: Instruction) -> bool:
+    def is_result(self, m: Map) -> bool:
         """Whether an instruction does no more than putting results that were computed before in their places."""
-        if self.rolled.wrt is None or not isinstance(instruction, Map) or instruction.kind != COPY:
+        if self.rolled.wrt is None or m.kind != COPY:
             return False
-        computed = self.ids_of(instruction.ins[0]).tolist()
+        computed = self.ids_of(m.ins[0]).tolist()
         results = self.rolled.outputs[self.rolled.wrt < 0]
         named = all(number >= 0 and not self.variables[number].leaf for number in computed)
-        return named and bool(np.isin(np.asarray(instruction.outs[0]), results).all())
+        return named and bool(np.isin(np.asarray(m.outs[0]), results).all())
 
     def written_map(self, m: Map, e: Equation) -> Iterator[str]:
         """An operation, and names for its local derivatives."""

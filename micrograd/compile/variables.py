@@ -39,6 +39,7 @@ class Variables:
         self.ids = np.full(rolled.shared, UNKNOWN), np.full(rolled.lanes, UNKNOWN)  # the variable of each address
         self.ids[0][: len(rolled.constants)] = CONSTANT
         self.later = np.zeros(rolled.shared, bool), np.zeros(rolled.lanes, bool)  # what the backward pass sets
+        self.sources: dict[int, int] = {}  # of results that are copies without a line of their own
         self.noted: set[frozenset[str]] = set()  # pairs of names for one thing that were written
         self.taken: set[str] = set()
         self.counts = {"z": 0, "t": 0}
@@ -122,6 +123,13 @@ class Variables:
         if len(order) == 1:
             return texts[0]
         return f"[{', '.join(texts[:3])}{', ...' if len(order) > 3 else ''}]"
+
+    def in_order(self, addresses: Any) -> str:
+        """The text of numbers that lie in this order, which a name alone may not tell."""
+        ids = self.ids_of(addresses)
+        breaks = (np.diff(ids) != 0) | ((np.diff(addresses) <= 0) & (ids[1:] >= 0))
+        texts = [self.operand(run) for run in np.split(addresses, np.flatnonzero(breaks) + 1)]
+        return texts[0] if len(texts) == 1 else f"[{', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''}]"
 
     def part(self, number: int, addresses: Any) -> str:
         if number == CONSTANT:

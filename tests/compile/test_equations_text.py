@@ -304,6 +304,40 @@ def test_the_parts_of_a_gradient_say_which_they_are() -> None:
     assert found[found.index("backward:") + 1 :] == ["dw[0] = 2 * t2", "[dw[1], db[0]] = 0", "db[1] = 1"]
 
 
+def jacobian(fn: Any, *args: Any, wrt: Any = 0) -> list[str]:
+    program = micrograd.compile(fn, backend="numpy")
+    program.jacobian(*args, wrt=wrt)
+    found = lines(str(program))
+    return [line for line in found[found.index("backward:") + 1 :] if "/d" in line.split(" = ")[0]]
+
+
+def test_each_of_several_results_has_its_gradient() -> None:
+    def matrix_times(w: Any, x: Any) -> Any:
+        return [sum(p * q for p, q in zip(row, x, strict=True)) for row in w]
+
+    assert jacobian(matrix_times, np.ones((2, 3)), np.ones(3), wrt=(0, 1)) == [
+        "dz1[0]/dw = [x, 0]",
+        "dz1[0]/dx = w[0:3]",
+        "dz1[1]/dw = [0, x]",
+        "dz1[1]/dx = w[3:6]",
+    ]
+
+
+def test_a_result_that_is_an_argument_has_a_gradient_too() -> None:
+    assert jacobian(lambda w, b: [w[0] * 2.0 + b, w[0] * w[1], b], [1.0, 2.0], 3.0, wrt=(0, 1)) == [
+        "dt3[0]/dw = [2, 0]",
+        "dt3[0]/db = 1",
+        "dt3[1]/dw = [w[1], w[0]]",
+        "dt3[1]/db = 0",
+        "dt3[2]/dw = 0",
+        "dt3[2]/db = 1",
+    ]
+
+
+def test_a_gradient_of_numbers_in_another_order_says_in_which() -> None:
+    assert shown(lambda w: w[0] * w[1], [2.0, 3.0])[-1] == "dw = [w[1], w[0]]"
+
+
 def correlation(step: int) -> Any:
     def outputs(w: Any, x: Any) -> Any:
         return [sum(p * x[step * i + j] for j, p in enumerate(w)) for i in range(4)]

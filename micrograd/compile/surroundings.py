@@ -25,6 +25,7 @@ from micrograd.ops import Op
 _STILL = (float, int, str, bytes, type(None), types.ModuleType, Op, types.BuiltinFunctionType, Value)
 _NO_READERS = ("__init__", "__new__", "__dict__", "__weakref__")  # of a class: what is made by them is looked at itself
 _EXACT = (object.__eq__, *(kind.__eq__ for kind in (int, str, bytes, type(None), dict, set, frozenset)))
+_OTHERS = frozenset([*sys.stdlib_module_names, "micrograd", "numpy"]) - {"__main__"}
 _EMPTY = object()
 
 
@@ -150,10 +151,13 @@ class Surroundings:
 
 
 def _is_own(x: Any) -> bool:
-    """Whether a module, a class or a function is the user's: neither this library's, nor Python's, nor NumPy's."""
+    """Whether a module, a class or a function is the user's: none of this library, of Python or of an installed package."""
     name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__ or ""
     package = name.partition(".")[0]
-    return package == "__main__" or package not in {*sys.stdlib_module_names, "micrograd", "numpy"}
+    if package in _OTHERS:
+        return False
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return "site-packages" not in file and "dist-packages" not in file
 
 
 def _is_vague(part: Any) -> bool:

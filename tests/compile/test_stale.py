@@ -531,3 +531,13 @@ def test_a_global_that_goes_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(NameError):
             program(1.0)
     assert program(1.0) == 2.0
+
+
+def test_an_installed_package_is_not_looked_through_but_what_its_objects_hold_is() -> None:
+    patch = pytest.MonkeyPatch()
+    patch.rate = 2.0  # type: ignore[attr-defined]
+    program = micrograd.compile(lambda x: x * patch.rate if pytest else x, backend="numpy")  # type: ignore[attr-defined]
+    assert program(1.0) == 2.0
+    patch.rate = 5.0  # type: ignore[attr-defined]
+    assert program(1.0) == 5.0
+    assert len(program._around._probes) < 10

@@ -94,7 +94,9 @@ def _call(node: Value) -> str:
 
 
 def _line_outside(frame: types.FrameType | None) -> str:
-    """File and line of the first caller outside this package."""
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    """File and line of the first caller outside this package and NumPy."""
+    while frame is not None and (
+        frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_globals.get("__name__", "").startswith("numpy.")
+    ):
         frame = frame.f_back
     return "an unknown line" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -9,14 +9,13 @@ The learning rate is a number, or a function from the count of steps done to a n
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from micrograd import ops
+from micrograd.columns import COLUMNS, Column, numbers_of
 from micrograd.engine import Value
-from micrograd.ops import FLOATS
 
 Schedule = Callable[[int], float]
 LearningRate = float | Schedule
@@ -74,15 +73,18 @@ class Optimizer:
         if arrays is not None:
             self._stepper(self._rule, settings, (*arrays, *memories))
             return
-        reached = [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
-        if reached:
-            old = [p.data for _, p in reached], [p.grad for _, p in reached], *([m[i] for i, _ in reached] for m in memories)
-            moved, *new = zip(*map(functools.partial(self._rule, FLOATS, settings), *old), strict=True)
-            for (_, p), number in zip(reached, moved, strict=True):
-                p.data = number
-            for memory, numbers in zip(memories, new, strict=True):
-                for (i, _), number in zip(reached, numbers, strict=True):
-                    memory[i] = number
+        data, gradients = [p.data for p in self.parameters], [p.grad for p in self.parameters]
+        skipped = [i for i, gradient in enumerate(gradients) if gradient is None]
+        for i in skipped:
+            gradients[i] = 0.0
+        results = self._rule(COLUMNS, settings, *map(Column, (data, gradients, *memories)))
+        moved, *new = (numbers_of(result, len(data)) for result in results)
+        for i in skipped:
+            for old, numbers in zip((data, *memories), (moved, *new), strict=True):
+                numbers[i] = old[i]
+        self.state, self._stepper = dict(zip(self.memories, new, strict=True)), None
+        for p, number in zip(self.parameters, moved, strict=True):
+            p.data = number
 
     def _settings(self, lr: float) -> tuple[float, ...]:
         """The numbers that this step's rule reads; one that is zero may leave out a part of it."""

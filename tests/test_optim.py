@@ -267,3 +267,46 @@ def test_a_parameter_whose_grad_is_none_is_skipped_with_its_state(make: Any) -> 
 )
 def test_repr_shows_the_settings(optimizer: Optimizer, text: str) -> None:
     assert repr(optimizer) == text
+
+
+@pytest.mark.parametrize("name", ["clip", "maximum", "where"])
+def test_a_rule_of_the_users_may_use_all_that_operations_use(name: str) -> None:
+    """Signs of gradients, written in three ways; over some numbers it gives what it gives for each of them alone."""
+
+    class Signs(Optimizer):
+        memories = ("count", "sign")
+
+        def _rule(self, xp: Any, settings: Any, w: Any, g: Any, count: Any, sign: Any) -> tuple[Any, ...]:
+            sign = {
+                "clip": lambda: xp.clip(g * 1e300, low=-1.0, high=1.0),
+                "maximum": lambda: -xp.minimum(xp.maximum(-g * 1e300, -1.0), 1.0),
+                "where": lambda: xp.where((g > 0.0) & (w > -9.0), 1.0, xp.where(g < 0.0, -1.0, 0.0)),
+            }[name]()
+            return w - settings[0] * sign, 7.0, sign
+
+    weights = [Value(x) for x in (1.0, 2.0, 3.0)]
+    for w, gradient in zip(weights, (0.5, -0.125, 0.0), strict=True):
+        w.grad = gradient
+    optimizer = Signs(weights, lr=0.25)
+    optimizer.step()
+    assert [w.data for w in weights] == [0.75, 2.25, 3.0]
+    assert optimizer.state_dict() == {"steps": 1, "count": [7.0] * 3, "sign": [1.0, -1.0, 0.0]}
+
+
+@pytest.mark.parametrize(("kind", "settings"), SETTINGS)
+def test_the_rule_is_run_once_for_all_parameters_with_the_bits_of_one_at_a_time(
+    kind: type[Optimizer], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(1.5, 0.1), (-0.7, -3.0), (0.0, 0.0), (1e300, 1e300), (1.0, math.inf), (2.0, 5e-324)]
+    together, alone = ([Value(x) for x, _ in pairs] for _ in range(2))
+    for parameters in (together, alone):
+        for parameter, (_, gradient) in zip(parameters, pairs, strict=True):
+            parameter.grad = gradient
+    for parameter in alone:
+        kind([parameter], **settings).step()
+    calls = []
+    rule = kind._rule
+    monkeypatch.setattr(kind, "_rule", lambda *args: calls.append(1) or rule(*args))
+    kind(together, **settings).step()
+    assert len(calls) == 1
+    assert [p.data.hex() for p in together] == [p.data.hex() for p in alone]

@@ -55,10 +55,9 @@ class NumpyKernel:
         self._shared, self._lanes = outputs[outputs < LANES], outputs[outputs >= LANES] - LANES
         number_bytes = self.dtype.itemsize * max(1, rolled.lanes)
         self.chunk = max(16, min(1024, CHUNK_BYTES // number_bytes))
-        self.bytes = self.dtype.itemsize * (rolled.shared + self.chunk * rolled.lanes) + sum(
-            table.nbytes for table in self.tables
-        )
-        self.bytes = self.dtype.itemsize * (rolled.shared + rolled.lanes * self.chunk)
+        numbers = self.dtype.itemsize * (rolled.shared + rolled.lanes * self.chunk)
+        integers = np.dtype(np.int64).itemsize * (self._integers[0] + self._integers[1] * self.chunk)
+        self.bytes = numbers + integers + sum(table.nbytes for table in self.tables)
 
     def run(self, inputs: Sequence[Any], examples: int = 1) -> tuple[Any, Any]:
         """The outputs that all examples share, and those of each example as an array (examples, number of them).
@@ -66,6 +65,10 @@ class NumpyKernel:
         ``inputs`` has an array for each space of the program, in order: of ``size`` numbers, or of so many for each example
         if it is batched.
         """
+        with np.errstate(all="ignore"):
+            return self._run(inputs, examples)
+
+    def _run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:
         rolled = self.rolled
         w = np.zeros(rolled.shared, self.dtype)
         w[: len(rolled.constants)] = rolled.constants
@@ -76,14 +79,13 @@ class NumpyKernel:
                 target[start : start + space.size] = np.reshape(array, -1)
         before, batch, after = self._phases
         lanes = np.empty((examples, len(self._lanes)), self.dtype)
-        with np.errstate(all="ignore"):
-            if before is not None:
-                before(w, i, self.tables)
-            if batch is not None:
-                for first in range(0, examples, self.chunk):
-                    self._run_chunk(w, i, inputs, slice(first, min(first + self.chunk, examples)), lanes)
-            if after is not None:
-                after(w, i, self.tables)
+        if before is not None:
+            before(w, i, self.tables)
+        if batch is not None:
+            for first in range(0, examples, self.chunk):
+                self._run_chunk(w, i, inputs, slice(first, min(first + self.chunk, examples)), lanes)
+        if after is not None:
+            after(w, i, self.tables)
         return w[self._shared], lanes
 
     def _run_chunk(self, w: Any, i: Any, inputs: Sequence[Any], some: slice, lanes: Any) -> None:
@@ -168,7 +170,7 @@ def scatter(slots, index, values, count, examples, kept):
 
 _FUNCTIONS = {
     "abs": "np.abs", "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan", "atan2": "np.arctan2",
-    "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "pow": "np.power", "div": "np.divide",
+    "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "pow": "np.float_power", "div": "np.divide",
     "where": "where", "erf": "erf", "erfc": "erfc",
 }  # fmt: skip
 _INFIX = frozenset(["+", "-", "*", "<", "<=", ">", ">=", "&", "|"])
@@ -182,6 +184,8 @@ def _spell(function: str, args: Sequence[str]) -> str:
         return f"(-{args[0]})"
     if function == "div" and not (_is_number(args[0]) and _is_number(args[1])):
         return f"({args[0]} / {args[1]})"
+    if function == "pow" and _is_number(args[1]) and args[1] != "0.5":  # which np.power takes for a square root
+        return f"np.power({', '.join(args)})"
     return f"{_FUNCTIONS.get(function, f'np.{function}')}({', '.join(args)})"
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from micrograd import trees
+from micrograd.anomaly import _line_outside
 from micrograd.compile.arguments import Argument, builder, describe, detailed
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.parameters import Parameters
-from micrograd.compile.recording import Recording, Request, Routine, Stats
+from micrograd.compile.recording import Recording, Request, Routine, Stats, is_within
 from micrograd.compile.schedule import schedule
 from micrograd.compile.surroundings import Surroundings
 from micrograd.compile.toolchain import NoCompiler
@@ -40,6 +43,8 @@ class Program:
     Calls in several threads are right: one runs at a time.
     """
 
+    fn: Callable[..., Any]
+
     def __init__(
         self, fn: Callable[..., Any], batch: Any, reduce: str | None, backend: str, dtype: str, threads: int
     ) -> None:
@@ -49,10 +54,12 @@ class Program:
         self.dtype = np.dtype(DTYPES[dtype])
         self.stats = Stats()
         self._parameters = Parameters()
+        self._names = _parameter_names(fn)
+        # by the id of an instance: the state of its program, and a reference to it
+        self._methods: dict[int, tuple[dict[str, Any], Any]] = {}
         self._recordings: dict[Any, list[Recording]] = {}
-        self._remembered: dict[
-            Any, Any
-        ] = {}  # calls by the identity of their arguments: lists as they were, and what was found
+        # calls by the identity of their arguments: lists as they were, and what was found
+        self._remembered: dict[Any, Any] = {}
         self._as_real: set[int] = set()  # arguments whose integers are numbers to the function
         self._around: Any = None  # the surroundings of the function when it was last recorded
         self._last: Routine | None = None
@@ -60,20 +67,51 @@ class Program:
         self._lock = threading.RLock()
         functools.update_wrapper(self, fn, updated=())
 
+    def __get__(self, instance: Any, owner: Any = None) -> Program:
+        """The program of an instance, where this is one of a method: each instance has recordings of its own."""
+        if instance is None or not hasattr(self.fn, "__get__"):
+            return self
+        method = self.fn.__get__(instance, owner)
+        if getattr(method, "__self__", None) is not instance:  # a static method
+            return self
+        if id(instance) not in self._methods:
+            self._methods[id(instance)] = self._state_of(method)
+        bound = object.__new__(_Method)
+        bound.__dict__ = self._methods[id(instance)][0]
+        bound.fn = bound.__wrapped__ = method
+        return bound
+
+    def _state_of(self, method: Any) -> tuple[dict[str, Any], Any]:
+        """A new state for the program of a method's instance, and the reference that forgets it when the instance goes."""
+        instance, known = method.__self__, self._methods
+        key, kind = id(instance), type(instance).__name__
+        try:
+            reference = weakref.ref(instance, lambda _: known.pop(key, None))
+        except TypeError:
+            raise TypeError(f"{self._name} is a compiled method: {kind} needs '__weakref__' among its __slots__") from None
+        return vars(_Method(method, self.batch, self.reduce, self.backend, self.dtype.name, self.threads)), reference
+
     # ----------------------------------------------------------------------------------------------------- asking
 
-    def __call__(self, *args: Any) -> Any:
-        """What the function gives: floats, or arrays over a batch, in the structure of its result."""
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """What the function gives: floats, or arrays over a batch, in the structure of its result.
+
+        Arguments may be given by name.  Within another function that is traced or differentiated it is the plain function.
+        """
+        args = self._by_position(args, named) if named else args
+        if is_within():
+            return self._inlined(args)
         with self._lock:
             recording, numbers, examples = self._asked("value", args, None)
             return self._result(recording, numbers, examples)
 
-    def value_and_grad(self, *args: Any, wrt: Any = 0) -> tuple[Any, Any]:
+    def value_and_grad(self, *args: Any, wrt: Any = 0, **named: Any) -> tuple[Any, Any]:
         """The value and its gradient by the arguments ``wrt``, a position or a tuple of them, in their structure.
 
         Without ``reduce`` a batched function gives a value and a gradient for each example; the gradients by arguments that
         the examples share are summed.  TypeError for a function that gives more than one number.
         """
+        args = self._by_position(args, named) if named else args
         positions = self._positions(wrt, len(args))
         with self._lock:
             recording, numbers, examples = self._asked("grad", args, positions)
@@ -81,8 +119,9 @@ class Program:
             value = self._result(recording, numbers, examples)
         return value, (gradients if isinstance(wrt, tuple) else gradients[0])
 
-    def jacobian(self, *args: Any, wrt: Any = 0) -> Any:
+    def jacobian(self, *args: Any, wrt: Any = 0, **named: Any) -> Any:
         """All derivatives: the result with a gradient in the place of each number, as :func:`micrograd.jacobian`."""
+        args = self._by_position(args, named) if named else args
         positions = self._positions(wrt, len(args))
         with self._lock:
             recording, numbers, examples = self._asked("jacobian", args, positions)
@@ -120,8 +159,9 @@ class Program:
             products = dict(zip(positions, self._gradients(recording, positions, numbers, 0, examples), strict=True))
         return products[0] if len(primals) == 1 else tuple([products.get(i) for i in range(len(primals))])
 
-    def backward(self, *args: Any) -> Any:
+    def backward(self, *args: Any, **named: Any) -> Any:
         """Add the gradient by the captured parameters into their ``grad``, as ``loss.backward()`` does; give the value."""
+        args = self._by_position(args, named) if named else args
         with self._lock:
             recording, numbers, examples = self._asked("grad", args, ())
             recording.reader.add(_array(numbers, 1))
@@ -181,6 +221,11 @@ class Program:
         self, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None, vectors: Sequence[Any] = ()
     ) -> tuple[Recording, Any, int]:
         """The numbers that a request gives; ``wrt`` is None for none, () for the captured parameters."""
+        if is_within():
+            raise TypeError(
+                f"{_line_outside(sys._getframe(2))}: derivatives of a compiled function cannot be part of another function "
+                "that is compiled or differentiated: call the program there, and ask the outer one for its derivatives"
+            )
         recording, arguments, examples = self._recorded(args, wrt or ())
         if what in ("grad", "hvp") and not recording.scalar:
             raise TypeError(
@@ -251,6 +296,29 @@ class Program:
             recording.check(arguments)
         return recording, arguments, examples
 
+    def _inlined(self, args: tuple[Any, ...]) -> Any:
+        """The plain function within another one that is traced or differentiated."""
+        if self.batch is not None:
+            raise TypeError(
+                f"{self._name} was compiled with batch=, so it cannot be called within another function that is compiled "
+                f"or differentiated: call its plain function {self._name}.fn there, for one example"
+            )
+        return self.fn(*args)
+
+    def _by_position(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a call in the function's order; a default takes the place of one that was left out in between."""
+        signature = inspect.signature(self.fn)
+        given = signature.bind(*args, **named)  # TypeError as Python's
+        bare = [name for name in given.arguments if signature.parameters[name].kind in _NAMED_ONLY]
+        if bare:
+            raise TypeError(
+                f"{self._name}: {bare[0]} can be given by name only, but a compiled function takes its arguments by "
+                f"position: write it without a * before it, or compile functools.partial(fn, {bare[0]}=...)"
+            )
+        count = 1 + max(list(signature.parameters).index(name) for name in given.arguments)
+        given.apply_defaults()
+        return given.args[: max(count, len(args))]
+
     def _axes(self, count: int) -> list[bool]:
         if self.batch is None or isinstance(self.batch, int):
             return [self.batch is not None] * count
@@ -259,7 +327,7 @@ class Program:
         return [axis is not None for axis in self.batch]
 
     def _argument_names(self, count: int) -> list[str]:
-        found = _parameter_names(self.fn)
+        found = self._names
         return found[:count] + [f"argument {i}" for i in range(len(found), count)]
 
     def _positions(self, wrt: Any, count: int) -> tuple[int, ...]:
@@ -371,6 +439,16 @@ class Program:
         return f"<compiled {self._name}, {count} recording{'s' * (count != 1)}>"
 
 
+class _Method(Program):
+    """The program of one instance of a class.
+
+    All that were made for it share their state, and only they hold the instance: it may go when they and others are gone.
+    """
+
+    __slots__ = ("__wrapped__", "fn")
+    __wrapped__: Any
+
+
 class _Traced:
     """A recording that shows itself as its tape."""
 
@@ -434,7 +512,9 @@ def _check(fn: Any, batch: Any, reduce: Any, backend: Any, dtype: Any, threads: 
         raise ValueError("compile(): reduce sums over a batch, so it needs batch=, such as batch=(None, 0)")
 
 
-@functools.lru_cache(maxsize=256)
+_NAMED_ONLY = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+
+
 def _parameter_names(fn: Callable[..., Any]) -> list[str]:
     try:
         parameters = inspect.signature(fn).parameters.values()

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from micrograd.compile.simplify import Sums, simplify
 from micrograd.compile.tape import Space, Tape
 from micrograd.compile.trace import BatchedIntegerError, Index, Trace
 from micrograd.compile.vector import LANES, Rolled
-from micrograd.engine import Value
+from micrograd.engine import Value, _depth
 
 ALONE = tapes.dot(0, 0, 1, 0)  # a number with a place of its own
 Request = tuple[Any, ...]  # ("value",), ("grad", spaces), ("jacobian", spaces) or ("hvp", spaces)
@@ -76,6 +77,23 @@ def _collector_off() -> Iterator[None]:
             gc.enable()
 
 
+_recording = ContextVar("_recording", default=False)
+
+
+@contextlib.contextmanager
+def _at_work() -> Iterator[None]:
+    token = _recording.set(True)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def is_within() -> bool:
+    """Whether this thread is running a function to record it, or to differentiate it eagerly."""
+    return _recording.get() or _depth.get() > 0
+
+
 @dataclass
 class Routine:
     """One thing that can be asked of a recording, ready to run."""
@@ -111,7 +129,8 @@ class Recording:
         self.where = {space: (a, part) for a, mine in enumerate(self.spaces) for part, space in enumerate(mine)}
         self.weight = trace.tape.space(Space("weight", size=2))
         try:
-            result = fn(*places)
+            with _at_work():
+                result = fn(*places)
         except BatchedIntegerError as error:
             error.argument = self.where[error.space][0]
             raise

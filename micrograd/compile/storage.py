@@ -219,7 +219,7 @@ class _File:
         replayed.__name__ = replayed.__qualname__ = self.name
         replayed.parameter_names = self.shown  # type: ignore[attr-defined]
         if all(name.isidentifier() for name in self.argument_names):
-            kind = inspect.Parameter.POSITIONAL_ONLY
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
             signature = inspect.Signature([inspect.Parameter(name, kind) for name in self.argument_names])
             replayed.__signature__ = signature  # type: ignore[attr-defined]
         return replayed

@@ -2,13 +2,18 @@
 
 A number in a closure, a global or an attribute becomes a constant of the recording, and nothing tells when it changes.  So
 everything that the function can reach is looked at once, and what each place held is compared at each call: containers by
-what they hold, Values by identity (their numbers are read anew anyhow), arrays by their numbers.
+what they hold, Values by identity (their numbers are read anew anyhow), arrays by their bytes.
 """
 
 from __future__ import annotations
 
+import array
+import functools
+import math
+import operator
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,7 +22,10 @@ import numpy as np
 from micrograd.engine import Value
 from micrograd.ops import Op
 
-_STILL = (float, int, str, bytes, type(None), types.ModuleType, type, Op, types.BuiltinFunctionType, Value)
+_STILL = (float, int, str, bytes, type(None), types.ModuleType, Op, types.BuiltinFunctionType, Value)
+_NO_READERS = ("__init__", "__new__", "__dict__", "__weakref__")  # of a class: what is made by them is looked at itself
+_EXACT = (object.__eq__, *(kind.__eq__ for kind in (int, str, bytes, type(None), dict, set, frozenset)))
+_OTHERS = frozenset([*sys.stdlib_module_names, "micrograd", "numpy"]) - {"__main__"}
 _EMPTY = object()
 
 
@@ -26,7 +34,6 @@ class Surroundings:
 
     def __init__(self, fn: Any) -> None:
         self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
-        self._arrays: list[tuple[Any, Any]] = []
         self._containers: tuple[list[Any], list[Any]] = ([], [])  # as they are, and copies of what they were
         self.values: list[Value] = []
         self._met: set[int] = set()
@@ -54,105 +61,137 @@ class Surroundings:
                 return True
             for read, place, was in self._probes:
                 now = read(place)
-                if now is not was and (type(now) is not type(was) or now != was):
+                if now is not was and _differ(now, was):
                     return True
-        except ValueError:  # an array has come among what is compared
+        except (ValueError, LookupError):  # an array has come among what is compared, or a place has gone
             return True
-        return any(not np.array_equal(now, was, equal_nan=was.dtype.kind == "f") for now, was in self._arrays)
+        return False
 
     def _probe(self, read: Callable[[Any], Any], place: Any) -> Any:
         was = read(place)
         self._probes.append((read, place, was))
         return was
 
-    def _hold(self, container: Any) -> None:
-        """Note what a container holds: all of them are compared at once."""
+    def _hold(self, container: Any, items: Iterable[tuple[Any, Any]]) -> None:
+        """Note what a container holds: all of them are compared at once, and apart what that may take for another thing."""
         now, was = self._containers
         now.append(container)
         was.append(container.copy())
+        vague = [key for key, part in items if _is_vague(part)]
+        if vague:
+            self._probe(operator.itemgetter(*vague), container)
+
+    # ----------------------------------------------------------------------------------------------------- entering
 
     def _enter(self, x: Any) -> None:
         if isinstance(x, types.FunctionType):
             self._enter_function(x)
         elif isinstance(x, types.MethodType):
             self._push((x.__func__, x.__self__))
-        elif isinstance(x, np.ndarray):
+        elif isinstance(x, functools.partial):
+            self._push((x.func, x.args, x.keywords))
+        elif isinstance(x, type):
+            self._enter_class(x)
+        elif hasattr(type(x), "_recorded"):  # another program
+            self._push((x.fn,))
+        else:
+            self._enter_container(x)
+            self._enter_object(x)
+
+    def _enter_container(self, x: Any) -> None:
+        if isinstance(x, np.ndarray):
             if x.dtype.kind == "O":
                 self._push(self._probe(_listed, x))
             else:
-                self._arrays.append((x, x.copy()))
-        elif isinstance(x, (list, tuple, set, frozenset)):
-            if isinstance(x, (list, set)):
-                self._hold(x)
-            self._push(x)
-        elif isinstance(x, dict):
-            self._hold(x)
+                self._probe(_bits, x)
+        elif isinstance(x, (array.array, bytearray, memoryview)):
+            self._probe(bytes, x)
+        elif isinstance(x, (dict, types.MappingProxyType)):
+            self._hold(x, x.items())
+            self._probe(list, x)  # the order of the keys
             self._push(x.values())
-        elif hasattr(x, "func") and hasattr(x, "args"):  # functools.partial
-            self._push((x.func, x.args, getattr(x, "keywords", None)))
-        elif hasattr(x, "__dict__"):
-            self._enter_class(type(x))
-            self._hold(vars(x))
-            self._push((*vars(x).values(), vars(type(x)).get("__call__")))
+        elif isinstance(x, (list, deque)):
+            self._hold(x, enumerate(x))
+            self._push(x)
+        elif isinstance(x, (set, frozenset, tuple)):
+            self._push(self._probe(list, x) if isinstance(x, set) else x)
 
-    def _enter_class(self, kind: type) -> None:
-        """The methods and the attributes of the classes of an object, other than this library's and Python's own."""
-        for cls in kind.__mro__:
-            if _is_own(cls.__module__) and id(cls) not in self._met:
-                self._met.add(id(cls))
-                members = self._probe(_members, cls)
-                self._push(getattr(m, "fget", getattr(m, "__func__", m)) for m in members.values())
+    def _enter_object(self, x: Any) -> None:
+        """The attributes of an object and of its class."""
+        kind = type(x)
+        self._push((kind,))
+        if hasattr(x, "__dict__"):
+            self._hold(vars(x), vars(x).items())
+            self._push(vars(x).values())
+        for cls in filter(_is_own, kind.__mro__):
+            slots = [name for name, member in vars(cls).items() if isinstance(member, types.MemberDescriptorType)]
+            self._push(self._probe(_slot(name), x) for name in slots)
+
+    def _enter_class(self, cls: type) -> None:
+        """The methods and the attributes of a class and of those that it is built on."""
+        if _is_own(cls):
+            members = self._probe(dict, vars(cls))
+            readers = [member for name, member in members.items() if name not in _NO_READERS]
+            self._push(getattr(member, "fget", getattr(member, "__func__", member)) for member in readers)
+            self._push(cls.__mro__[1:])
 
     def _enter_function(self, fn: types.FunctionType) -> None:
         """A function's code, its defaults, its closure, and the globals that it names."""
-        if (fn.__module__ or "").partition(".")[0] == "micrograd":
+        if not _is_own(fn):
             return
-        self._probe(_code, fn)
-        parts = [self._probe(_defaults, fn), self._probe(_keyword_defaults, fn)]
+        self._probe(operator.attrgetter("__code__"), fn)
+        parts = [self._probe(operator.attrgetter(name), fn) for name in ("__defaults__", "__kwdefaults__")]
         parts += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
         names = _names(fn.__code__)
-        parts += [self._probe(_Global(name), fn.__globals__) for name in names if name in fn.__globals__]
-        for module in (part for part in parts if isinstance(part, types.ModuleType) and _is_own(part.__name__)):
-            parts += [self._probe(_Global(name), vars(module)) for name in names if name in vars(module)]
+        parts += [self._probe(operator.itemgetter(name), fn.__globals__) for name in names if name in fn.__globals__]
+        for module in parts:
+            if isinstance(module, types.ModuleType) and _is_own(module):  # its modules are appended, and looked into too
+                parts += [self._probe(operator.itemgetter(name), vars(module)) for name in names if name in vars(module)]
         self._push(parts)
 
 
-def _is_own(module: str) -> bool:
-    """Whether a module is the user's: neither this library, nor Python's, nor NumPy."""
-    package = module.partition(".")[0]
-    return package == "__main__" or package not in {*sys.stdlib_module_names, "micrograd", "numpy"}
+def _is_own(x: Any) -> bool:
+    """Whether a module, a class or a function is the user's: none of this library, of Python or of an installed package."""
+    name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__ or ""
+    package = name.partition(".")[0]
+    if package in _OTHERS:
+        return False
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return "site-packages" not in file and "dist-packages" not in file
 
 
-def _members(cls: type) -> dict[str, Any]:
-    return {name: member for name, member in vars(cls).items() if not name.startswith("__") or name == "__call__"}
+def _is_vague(part: Any) -> bool:
+    """Whether something may be equal to this and still be told from it, as -0.0 is from 0.0."""
+    if isinstance(part, (list, tuple)):
+        return any(isinstance(inner, float) and inner == 0.0 for inner in part)
+    return part == 0.0 if isinstance(part, float) else type(part).__eq__ not in _EXACT
 
 
-class _Global:
-    """How to read a global of a name."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, variables: dict[str, Any]) -> Any:
-        return variables.get(self.name, _EMPTY)
-
-
-def _listed(array: Any) -> list[Any]:
-    return array.ravel().tolist()  # type: ignore[no-any-return]
-
-
-def _code(fn: Any) -> Any:
-    return fn.__code__
+def _differ(now: Any, was: Any) -> bool:
+    """Whether two things can be told apart."""
+    if now is was:
+        return False
+    if type(now) is not type(was) or now != was:
+        return True
+    if isinstance(now, float):
+        return math.copysign(1.0, now) != math.copysign(1.0, was)
+    if isinstance(now, (list, tuple)):
+        return any(map(operator.is_not, now, was)) and any(map(_differ, now, was))
+    if isinstance(now, dict):
+        return list(now) != list(was) or any(map(_differ, now.values(), was.values()))
+    return not isinstance(now, _STILL)
 
 
-def _defaults(fn: Any) -> Any:
-    return fn.__defaults__
+def _listed(numbers: Any) -> list[Any]:
+    return numbers.ravel().tolist()  # type: ignore[no-any-return]
 
 
-def _keyword_defaults(fn: Any) -> Any:
-    return None if fn.__kwdefaults__ is None else dict(fn.__kwdefaults__)
+def _bits(numbers: Any) -> Any:
+    return numbers.shape, numbers.dtype.str, numbers.tobytes()
+
+
+def _slot(name: str) -> Callable[[Any], Any]:
+    return lambda x: getattr(x, name, _EMPTY)
 
 
 def _cell(cell: Any) -> Any:

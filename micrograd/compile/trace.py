@@ -47,8 +47,13 @@ def _refuse(what: str, instead: str) -> NoReturn:
 
 
 _BRANCH = (
-    "write where(a > b, x, y) for a choice, maximum(a, b) or minimum(a, b) for the larger or the smaller, clip, relu or abs "
-    "for what they do, and pass what decides as an int, str or bool to record a program for each"
+    "write micrograd.where(a > b, x, y) for a choice, micrograd.maximum(a, b) or minimum(a, b) for the larger or smaller "
+    "of two, clip, relu or abs for what they do (np.where, np.maximum and the like compare as if and max do), and pass what "
+    "decides as an int, str or bool to record a program for each"
+)
+_PICK = (
+    "pass it as an int argument and write take(table, index); integers of a batch that the function also uses as numbers "
+    "are numbers everywhere: pass them twice, as ints to pick with and as floats"
 )
 _NUMBER = (
     "write detach(v) for a constant copy, micrograd.sin(v) for math.sin(v), softmax(v) for one with the maximum taken out, "
@@ -266,11 +271,8 @@ class Symbol(Value):
         return _refuse("this line makes an int of", "an index that varies is an int argument, used by take(table, index)")
 
     def __index__(self) -> int:
-        return _refuse(
-            "this line uses as an index",
-            "pass it as an int argument and write take(table, index); no derivative is by an index, so leave it out of "
-            "wrt=, and give None as its tangent to hvp",
-        )
+        own = "no derivative is by an index, so leave it out of wrt=, and give None as its tangent to hvp"
+        return _refuse("this line uses as an index", f"{_PICK}; {own}")
 
     def __round__(self, digits: int | None = None) -> float:
         return _refuse("this line rounds", _NUMBER)

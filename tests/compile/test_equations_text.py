@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import re
 from typing import Any
@@ -165,9 +166,63 @@ def test_a_loop_shows_how_the_places_move_with_its_turns() -> None:
     begin = next(i for i, line in enumerate(found) if line.endswith(" times:"))
     turns = int(found[begin].removesuffix(" times:").split()[-1])
     assert found[begin] == f"for t in 0..{turns - 1}, {turns} times:"
-    assert re.fullmatch(r"t(\d+) = t1\[t\+\d\] \* t\1", found[begin + 1]), found
+    assert re.fullmatch(r"(t\d+)\[t\] = t1\[t\+2\] \* \1\[t-1\]", found[begin + 1]), found
+    name = found[begin + 1].split("[")[0]
+    assert f"{name}[-1] = t3" in found[:begin]
     back = next(line for line in found[found.index("backward:") :] if "t1[" in line and "-t]" in line)
-    assert re.fullmatch(r"(t\d+) = \1 \* t1\[17-t\]", back), found
+    assert re.fullmatch(r"(t\d+)\[t\] = \1\[t-1\] \* t1\[17-t\]", back), found
+
+
+def pendulum(x: Any) -> Any:
+    v = x * 0.5
+    for _ in range(20):
+        v = v - 0.125 * x.sin()
+        x = x + 0.25 * v
+    return x
+
+
+def two_before(x: Any) -> Any:
+    a, b = x, x * x
+    for _ in range(30):
+        a, b = b, (a * b).tanh() * 0.5 + a * 0.25
+    return b
+
+
+def shrinking(x: Any) -> Any:
+    """The gradient of the last turn is no number of its own, but a local derivative."""
+    s = x * 0.5
+    for _ in range(12):
+        s = ((s * 0.25).sin() + s * 0.5).tanh()
+    return s
+
+
+def calculated(text: str, x: float) -> dict[str, float]:
+    """What the equations say, computed line by line: a number by its name and place."""
+    known = {"x": x, "seed": 1.0}
+    code = ["def run(known):"]
+    for line in text.splitlines():
+        indent, line = "  " + " " * (len(line) - len(line.lstrip())), line.strip()
+        if line.startswith("for t in "):
+            code.append(f"{indent}for t in range({int(line.split()[-2])}):")
+        elif not line.endswith(":"):
+            left, right = line.split(" = ")
+            place = r"([A-Za-z_]\w*)\[([^\]]*)\]"
+            named = [re.sub(place, lambda m: f"known['{m[1]}', {m[2]}]", side) for side in (left, right)]
+            bare = [re.sub(r"(?<!')\b(?!known\b|t\b)([A-Za-z_]\w*)\b(?![('])", r"known['\1']", side) for side in named]
+            code.append(f"{indent}{bare[0]} = {bare[1]}")
+    functions: dict[str, Any] = {name: getattr(math, name) for name in ("sin", "cos", "tanh", "exp")}
+    exec("\n".join(code), functions)
+    functions["run"](known)
+    return known
+
+
+@pytest.mark.parametrize("fn", [pendulum, two_before, shrinking])
+def test_a_loop_reads_the_numbers_of_the_turns_that_it_says(fn: Any) -> None:
+    """The equations are a program: run as Python it gives the gradient."""
+    program = micrograd.compile(fn, backend="numpy")
+    _, gradient = program.value_and_grad(0.5)
+    assert str(program).count(" times:") == 2, str(program)
+    assert calculated(str(program), 0.5)["dx"] == pytest.approx(gradient, rel=1e-12), str(program)
 
 
 def test_places_that_move_by_several_in_a_turn() -> None:
@@ -177,16 +232,23 @@ def test_places_that_move_by_several_in_a_turn() -> None:
         return x
 
     text = "\n".join(shown(f, 0.5, np.linspace(0.1, 0.2, 40)))
-    assert re.search(r"= drift\[2\*t(\+\d)?\] \* t\d \+ drift\[2\*t\+\d\]", text), text
+    assert re.search(r"= drift\[2\*t(\+\d)?\] \* t\d\[t\] \+ drift\[2\*t\+\d\]", text), text
 
 
-def test_a_loop_in_which_nothing_moves_has_no_turn() -> None:
+def test_what_a_turn_makes_of_the_one_before_it_says_so() -> None:
     def f(x: Any, friction: Any) -> Any:
         for _ in range(20):
             x = x - friction * x.sin()
         return x
 
-    assert not any("for t in" in line for line in shown(f, 0.5, 0.1))
+    found = shown(f, 0.5, 0.1)
+    begin = found.index("for t in 0..17, 18 times:")
+    assert found[begin - 1 : begin + 3] == [
+        "t4[-1] = t2",
+        "for t in 0..17, 18 times:",
+        "t3[t] = sin(t4[t-1])",
+        "t4[t] = -friction * t3[t] + t4[t-1]",
+    ]
 
 
 def test_constants_that_differ_from_turn_to_turn_are_listed() -> None:
@@ -240,6 +302,40 @@ def test_the_gradient_by_what_is_not_used_is_zero() -> None:
 def test_the_parts_of_a_gradient_say_which_they_are() -> None:
     found = shown(lambda w, b: (w[0] * 2.0).exp() + b[1], [1.0, 2.0], [3.0, 4.0], wrt=(0, 1))
     assert found[found.index("backward:") + 1 :] == ["dw[0] = 2 * t2", "[dw[1], db[0]] = 0", "db[1] = 1"]
+
+
+def jacobian(fn: Any, *args: Any, wrt: Any = 0) -> list[str]:
+    program = micrograd.compile(fn, backend="numpy")
+    program.jacobian(*args, wrt=wrt)
+    found = lines(str(program))
+    return [line for line in found[found.index("backward:") + 1 :] if "/d" in line.split(" = ")[0]]
+
+
+def test_each_of_several_results_has_its_gradient() -> None:
+    def matrix_times(w: Any, x: Any) -> Any:
+        return [sum(p * q for p, q in zip(row, x, strict=True)) for row in w]
+
+    assert jacobian(matrix_times, np.ones((2, 3)), np.ones(3), wrt=(0, 1)) == [
+        "dz1[0]/dw = [x, 0]",
+        "dz1[0]/dx = w[0:3]",
+        "dz1[1]/dw = [0, x]",
+        "dz1[1]/dx = w[3:6]",
+    ]
+
+
+def test_a_result_that_is_an_argument_has_a_gradient_too() -> None:
+    assert jacobian(lambda w, b: [w[0] * 2.0 + b, w[0] * w[1], b], [1.0, 2.0], 3.0, wrt=(0, 1)) == [
+        "dt3[0]/dw = [2, 0]",
+        "dt3[0]/db = 1",
+        "dt3[1]/dw = [w[1], w[0]]",
+        "dt3[1]/db = 0",
+        "dt3[2]/dw = 0",
+        "dt3[2]/db = 1",
+    ]
+
+
+def test_a_gradient_of_numbers_in_another_order_says_in_which() -> None:
+    assert shown(lambda w: w[0] * w[1], [2.0, 3.0])[-1] == "dw = [w[1], w[0]]"
 
 
 def correlation(step: int) -> Any:

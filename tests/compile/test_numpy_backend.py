@@ -98,6 +98,39 @@ def test_operations_of_two_follow_ieee_754_at_the_edges(name: str) -> None:
         np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-300, err_msg=f"{name}({a}, {b})")
 
 
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("exponent", [0.5, 1.5, 2.0, 3.0, -1.0, -0.5])
+def test_a_fixed_power_follows_ieee_754_at_the_edges(exponent: float, batched: bool) -> None:
+    for x in EDGES:
+        found = run(Recorded(lambda x: x[0] ** exponent, [[0.5]], batched), [[[x]]], batched)
+        value, slopes = ops.power.rule(ops.FLOATS, x, exponent=exponent)
+        expected = np.array([value, *slopes])
+        np.testing.assert_allclose(found[0], expected, rtol=1e-12, atol=1e-300, err_msg=f"{x}")
+        numbers = ~np.isnan(expected)
+        assert (np.signbit(found[0]) == np.signbit(expected))[numbers].all(), x
+
+
+def test_numbers_beyond_single_precision_are_infinite_without_a_warning() -> None:
+    for batched in (False, True):
+        recorded = Recorded(lambda x: x[0] * 1e300 - x[1], [[1.0, 1.0]], batched)
+        assert run(recorded, [[[1.0, -1e300]]], batched, "float32")[0, 0] == math.inf
+
+
+def test_its_bytes_are_those_of_its_numbers_integers_and_tables() -> None:
+    order = random.Random(0).sample(range(40), 40)
+
+    def fn(x: list[Any], i: Any) -> Any:
+        return [micrograd.take(x, i) * x[a].tanh() for a in order]
+
+    program = micrograd.compile(fn, backend="numpy")
+    program([0.5] * 40, 3)
+    (recording,) = next(iter(program._recordings.values()))
+    (routine,) = recording.routines.values()
+    tables = sum(table.nbytes for table in routine.kernel.tables)
+    assert tables > 0
+    assert program.stats.bytes == 8 * (routine.rolled.shared + 1) + tables
+
+
 def test_no_warning_escapes() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

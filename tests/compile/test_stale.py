@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from array import array
+from collections import defaultdict, deque
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -320,3 +324,220 @@ def test_what_methods_and_classes_hold() -> None:
     assert program(1.0) == 10.0
     Net.inner = lambda self, x: x + 0.5  # type: ignore[method-assign]
     assert program(1.0) == 1.5
+
+
+# ------------------------------------------------------------------------------------------------- every place there is
+
+
+class Slotted:
+    __slots__ = ("__dict__", "_rate")
+
+    def __init__(self) -> None:
+        self._rate = 2.0
+
+    @property
+    def rate(self) -> float:
+        return self._rate
+
+
+@dataclass
+class Plain:
+    rate: float = 2.0
+
+
+@dataclass(slots=True)
+class Narrow:
+    rate: float = 2.0
+
+
+@dataclass(frozen=True)
+class Frozen:
+    rate: float = 2.0
+
+
+def nested() -> tuple[Any, Any]:
+    """A function three closures deep, and what changes its number."""
+    rate = 2.0
+
+    def change(new: float) -> None:
+        nonlocal rate
+        rate = new
+
+    def inner(x: Any) -> Any:
+        return x * rate
+
+    def middle() -> Any:
+        return lambda x: inner(x)
+
+    return lambda x: middle()(x), change
+
+
+def in_place(container: Any, at: Any = 0) -> tuple[Any, Any]:
+    """A function that reads an entry of a container, and what changes it."""
+    return (lambda x: x * float(container[at])), lambda new: container.__setitem__(at, new)
+
+
+def attribute(holder: Any, name: str = "rate") -> tuple[Any, Any]:
+    return (lambda x: x * holder.rate), lambda new: setattr(holder, name, new)
+
+
+def replaced(make: Any) -> tuple[Any, Any]:
+    """A function that reads an object by a closure, and what puts an equal one with another number in its place."""
+    held = make(2.0)
+
+    def change(new: float) -> None:
+        nonlocal held
+        held = make(new)
+
+    return (lambda x: x * held.rate), change
+
+
+def of_array(shape: tuple[int, ...], dtype: str = "f8") -> tuple[Any, Any]:
+    numbers = np.full(shape, 2.0, dtype)
+    return (lambda x: x * float(numbers.ravel()[0])), lambda new: numbers.fill(new)
+
+
+def of_partial() -> tuple[Any, Any]:
+    rates = [2.0]
+    program = functools.partial(lambda rates, x, more: x * rates[0] * more["by"], rates, more={"by": 1.0})
+    return program, lambda new: program.keywords["more"].update(by=new / 2.0)
+
+
+def of_default() -> tuple[Any, Any]:
+    rates = [2.0]
+
+    def fn(x: Any, rates: Any = rates) -> Any:
+        return x * rates[0]
+
+    return fn, lambda new: rates.__setitem__(0, new)
+
+
+def of_program() -> tuple[Any, Any]:
+    fn, change = in_place([2.0])
+    inner = micrograd.compile(fn, backend="numpy")
+    return (lambda x: inner(x)), change
+
+
+def of_class() -> tuple[Any, Any]:
+    base = type("Base", (), {"rate": 2.0})
+    kind = type("Settings", (base,), {})
+    return (lambda x: x * kind.rate), lambda new: setattr(base, "rate", new)
+
+
+def of_the_class_of_an_object() -> tuple[Any, Any]:
+    kind = type("Own", (), {"rate": 2.0})
+    return attribute(kind())[0], attribute(kind)[1]
+
+
+def of_method() -> tuple[Any, Any]:
+    """A number that a special method reads."""
+    rates = [2.0]
+    kind = type("Table", (), {"__getitem__": lambda self, i: rates[i]})
+    table = kind()
+    return (lambda x: x * table[0]), lambda new: rates.__setitem__(0, new)
+
+
+PLACES: dict[str, Any] = {
+    "a list": lambda: in_place([2.0, 1.0]),
+    "a deque": lambda: in_place(deque([2.0, 1.0])),
+    "an array of the standard library": lambda: in_place(array("d", [2.0, 1.0])),
+    "a dict": lambda: in_place({"rate": 2.0}, "rate"),
+    "a dict with a default": lambda: in_place(defaultdict(float, rate=2.0), "rate"),
+    "an object": lambda: attribute(SimpleNamespace(rate=2.0)),
+    "slots": lambda: attribute(Slotted(), "_rate"),
+    "a dataclass": lambda: attribute(Plain()),
+    "a dataclass with slots": lambda: attribute(Narrow()),
+    "a dataclass in the place of another": lambda: replaced(Frozen),
+    "an object with slots in the place of another": lambda: replaced(Narrow),
+    "a class": lambda: attribute(type("Own", (), {"rate": 2.0})),
+    "the class of an object": of_the_class_of_an_object,
+    "a class that a class is built on": of_class,
+    "a method of Python's": of_method,
+    "an array": lambda: of_array((3,)),
+    "an array of floats of single precision": lambda: of_array((2, 2), "f4"),
+    "an array without axes": lambda: of_array(()),
+    "an array of objects": lambda: of_array((2,), "O"),
+    "a function three closures deep": nested,
+    "a partial function": of_partial,
+    "a default argument": of_default,
+    "another program": of_program,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_number_changes_in(place: str) -> None:
+    fn, change = PLACES[place]()
+    program = micrograd.compile(lambda x: 1.0 / fn(x), backend="numpy")
+    assert program(1.0) == 0.5
+    change(5.0)
+    assert program(1.0) == 0.2
+    for zero, expected in ((0.0, float("inf")), (-0.0, float("-inf")), (0.0, float("inf"))):
+        change(zero)
+        assert program(1.0) == expected
+    known = recordings(program)
+    assert [program(1.0), program(1.0)] == [float("inf")] * 2
+    assert recordings(program) == known  # and nothing is recorded again that is as it was
+
+
+def test_a_number_that_is_set_first_after_the_recording() -> None:
+    held = Slotted()
+    del held._rate
+    program = micrograd.compile(lambda x: x * getattr(held, "_rate", 2.0), backend="numpy")
+    assert program(1.0) == 2.0
+    held._rate = 5.0
+    assert program(1.0) == 5.0
+
+
+def test_a_keyword_default() -> None:
+    def fn(x: Any, *, rate: float = 2.0) -> Any:
+        return x * rate
+
+    program = micrograd.compile(fn, backend="numpy")
+    assert program(1.0) == 2.0
+    fn.__kwdefaults__["rate"] = 5.0
+    assert program(1.0) == 5.0
+    fn.__kwdefaults__ = {"rate": 7.0}
+    assert program(1.0) == 7.0
+
+
+def test_the_order_of_a_dict_and_of_a_set() -> None:
+    rates = {"a": 2.0, "b": 3.0}
+    program = micrograd.compile(lambda x: x * next(iter(rates.values())), backend="numpy")
+    assert program(1.0) == 2.0
+    rates["a"] = rates.pop("a")
+    assert program(1.0) == 3.0
+    numbers = {8, 0}  # two numbers of one place in the table of a set: the first that came comes first
+    of_set = micrograd.compile(lambda x: x + next(iter(numbers)), backend="numpy")
+    for first, second in ((8, 0), (0, 8)):
+        numbers.clear()
+        numbers.add(first)
+        numbers.add(second)
+        assert of_set(0.0) == next(iter(numbers))
+
+
+def test_the_members_of_a_set() -> None:
+    allowed = {2.0}
+    program = micrograd.compile(lambda x: sum(x * a for a in allowed), backend="numpy")
+    assert program(1.0) == 2.0
+    allowed.add(3.0)
+    assert program(1.0) == 5.0
+
+
+def test_a_global_that_goes_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: x * RATE, backend="numpy")
+    assert program(1.0) == 2.0
+    with monkeypatch.context() as patch:
+        patch.delitem(globals(), "RATE")
+        with pytest.raises(NameError):
+            program(1.0)
+    assert program(1.0) == 2.0
+
+
+def test_an_installed_package_is_not_looked_through_but_what_its_objects_hold_is() -> None:
+    patch = pytest.MonkeyPatch()
+    patch.rate = 2.0  # type: ignore[attr-defined]
+    program = micrograd.compile(lambda x: x * patch.rate if pytest else x, backend="numpy")  # type: ignore[attr-defined]
+    assert program(1.0) == 2.0
+    patch.rate = 5.0  # type: ignore[attr-defined]
+    assert program(1.0) == 5.0
+    assert len(program._around._probes) < 10

@@ -15,6 +15,7 @@ from face import BACKENDS
 
 import micrograd
 from micrograd import MLP, Value, nn, ops, optim
+from micrograd.compile import files
 
 X = np.random.default_rng(0).normal(size=(7, 2))
 Y = (X[:, 0] > 0).astype(int)
@@ -213,25 +214,18 @@ def saved_text(tmp_path: Path) -> Path:
     return tmp_path / "p.npz"
 
 
-def test_a_file_cut_or_changed_anywhere_is_refused_or_loads_the_same(tmp_path: Path) -> None:
+def test_a_file_cut_or_changed_anywhere_is_refused(tmp_path: Path) -> None:
     path = saved_text(tmp_path)
-    whole, expected = path.read_bytes(), micrograd.load_program(path)(*RICH)
+    whole = path.read_bytes()
     pick = random.Random(0)
     damaged = [whole[: pick.randrange(len(whole))] for _ in range(60)] + [b"", b"no program", whole + b"x", whole[1:]]
     for _ in range(300):
         at = pick.randrange(len(whole))
         damaged.append(whole[:at] + bytes([whole[at] ^ 1 << pick.randrange(8)]) + whole[at + 1 :])
-    refused = 0
     for content in damaged:
         path.write_bytes(content)
-        try:
-            loaded = micrograd.load_program(path)
-        except ValueError as error:
-            assert "is not a program that micrograd saved, or it is damaged" in str(error)  # noqa: PT017
-            refused += 1
-        else:  # a byte that means nothing, such as one of a date
-            np.testing.assert_equal(loaded(*RICH), expected)
-    assert refused > 300
+        with pytest.raises(ValueError, match="is not a program that micrograd saved, or it is damaged"):
+            micrograd.load_program(path)
 
 
 def test_pickles_and_other_formats_are_refused_and_nothing_is_run(tmp_path: Path) -> None:
@@ -242,12 +236,12 @@ def test_pickles_and_other_formats_are_refused_and_nothing_is_run(tmp_path: Path
         def __reduce__(self) -> tuple[Any, ...]:
             return ran.append, (1,)
 
-    np.savez(path, about=np.array(Trap(), dtype=object))
+    files.write(path, {}, {"trap": np.array(Trap(), dtype=object)})
     for content in (path.read_bytes(), b"\x80\x04N."):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="is not a program"):
             micrograd.load_program(path)
-    np.savez(path, about=np.array(json.dumps({"format": "micrograd program 99"})))
+    files.write(path, {"format": "micrograd program 99"}, {})
     with pytest.raises(ValueError, match="its format is 'micrograd program 99', expected 'micrograd program 1'"):
         micrograd.load_program(path)
     assert not ran
@@ -312,7 +306,7 @@ def test_a_forged_file_with_right_checksums_is_refused(name: str, tmp_path: Path
         arrays = {key: saved[key].copy() for key in saved.files}
     about = json.loads(str(arrays.pop("about")))
     FORGERIES[name](about, arrays)
-    np.savez(path, about=np.array(json.dumps(about)), **arrays)
+    files.write(path, about, arrays)
     with pytest.raises(ValueError, match="is not a program that micrograd saved, or it is damaged"):
         micrograd.load_program(path)
 
@@ -330,7 +324,7 @@ def test_random_changes_with_right_checksums_are_refused_or_make_another_program
         numbers = arrays[pick.choice(["0.codes", "0.counts", "0.args", "0.leaves", "0.outputs", "0.constants"])].reshape(-1)
         at = pick.randrange(len(numbers))
         numbers[at] = pick.choice([0, 1, 2, 7, -1, numbers[at] + 1, numbers[at] - 1, 100, 2**40])
-        np.savez(tmp_path / "q.npz", **arrays)
+        files.write(tmp_path / "q.npz", json.loads(str(arrays.pop("about"))), arrays)
         try:
             loaded = micrograd.load_program(tmp_path / "q.npz")
         except ValueError as error:

@@ -29,6 +29,12 @@ FORBIDDEN: list[tuple[Callable[[Any, Any], Any], str]] = [
     (lambda x, y: min(x, 1.0), "minimum"),
     (lambda x, y: sorted([x, y])[0], "where|maximum"),
     (lambda x, y: max([x, y, 0.5]), "maximum"),
+    (lambda x, y: np.maximum(x, y), "micrograd.maximum"),
+    (lambda x, y: np.max(np.array([x, y])), "micrograd.maximum"),
+    (lambda x, y: np.array([x, y]).min(), "micrograd.maximum"),
+    (lambda x, y: np.sort(np.array([x, y]))[0], "micrograd.maximum"),
+    (lambda x, y: np.clip(np.array([x, y]), 0.0, 1.0)[0], "clip"),
+    (lambda x, y: np.where(np.array([x, y]) > 0.0, x, y)[0], "micrograd.where"),
     (lambda x, y: x * bool(y), "where"),
     (lambda x, y: x * (x > y), "where"),
     (lambda x, y: x * float(x > y), "where"),
@@ -164,3 +170,11 @@ def test_a_script_names_its_own_file(tmp_path: Path) -> None:
     last = done.stderr.strip().splitlines()[-1]
     assert re.search(r"model\.py\D*5\b", last), last
     assert "where" in last
+
+
+def test_integers_of_a_batch_that_pick_and_are_numbers_too_are_to_be_passed_twice() -> None:
+    table, picks = [1.0, 2.0], np.array([0, 1, 1])
+    with pytest.raises(TypeError, match=r"test_while_traced\.py.*pass them twice, as ints to pick with and as floats"):
+        micrograd.compile(lambda t, i: micrograd.take(t, i) * i, batch=(None, 0), backend="numpy")(table, picks)
+    program = micrograd.compile(lambda t, i, n: micrograd.take(t, i) * n, batch=(None, 0, 0), backend="numpy")
+    assert program(table, picks, picks.astype(float)).tolist() == [0.0, 2.0, 2.0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from micrograd.compile.streams import Part, Stream
 from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import LANES, Loop, Map, plain, reads, writes
 from micrograd.compile.views import Nest, nest, strides
+
+Ends = dict[tuple[int, int], str]  # names of numbers by the first address and the step of the walk that they are on
 
 
 class Loops(Places):
@@ -90,19 +92,48 @@ class Loops(Places):
 
     def _bundle(self, stream: Stream, parts: list[Part], sums: dict[int, str]) -> str:
         """One step of some instructions, as one loop over the examples: what one makes and the next reads is not loaded."""
-        lines: list[str] = []
-        made: dict[tuple[int, int], str] = {}  # numbers by first address and step
-        counter = iter(range(1 << 30))
         mine = [i for part in parts for i in _steps_of(part.instruction)]
+        lines, _ = self._straight(mine, "k", {}, sums, lambda out: self._is_read(out, stream, mine, set()))
+        return f"MG_SIMD\nfor (int l = 0; l < L; l++) {{ {' '.join(lines)} }}"
+
+    def numbers(self, loop: Loop) -> str:
+        """A loop of single shared numbers: what a turn leaves to the next one stays in registers."""
+        out_ends = {_step_ends(out): out for i in loop.body for out in i.outs if out is not None}
+        carried: dict[tuple[int, int], Any] = {}  # what a turn reads and the turn before it wrote
+        for view in (view for i in loop.body for view in i.ins):
+            first, step = _step_ends(view)
+            if (first + step, step) in out_ends and self._only(out_ends[first + step, step], view, loop):
+                carried[first, step] = view
+        names = {ends: f"c{n}" for n, ends in enumerate(carried)}
+        read = set(carried)
+        lines, made = self._straight(loop.body, "r", names, {}, lambda out: self._is_read(out, loop, loop.body, read))
+        before = [f"real {name} = {self._one(carried[ends], '0')};" for ends, name in names.items()]
+        left = [f"const real next_{name} = {made[first + step, step]};" for (first, step), name in names.items()]
+        turns = [*lines, *left, *(f"{name} = next_{name};" for name in names.values())]
+        return "\n".join([*before, f"for (long r = 0; r < {loop.turns}; r++) {{ {' '.join(turns)} }}"])
+
+    def _only(self, out: Any, view: Any, loop: Loop) -> bool:
+        """Whether nothing else in a loop writes where an output is read by a view in the next turn."""
+        places = np.union1d(_all(out), _all(view))
+        others = (other for i in loop.body for other in i.outs if other is not None and other is not out)
+        return not any(np.isin(_all(other), places).any() for other in others)
+
+    def _straight(
+        self, instructions: Sequence[Any], index: str, known: Ends, sums: dict[int, str], kept: Callable[[Any], bool]
+    ) -> tuple[list[str], Ends]:
+        """The code of one turn, and what its numbers are called; ``known`` are those that have a name before it."""
+        lines: list[str] = []
+        made = dict(known)
+        counter = iter(range(1 << 30))
 
         def operand(view: Any) -> str:
             literal, ends = self.constant(view), _step_ends(view)
             if literal is None and ends not in made:
                 made[ends] = f"x{next(counter)}"
-                lines.append(f"const real {made[ends]} = {self._one(view)};")
+                lines.append(f"const real {made[ends]} = {self._one(view, index)};")
             return made[ends] if literal is None else literal
 
-        for i in mine:
+        for i in instructions:
             if id(i) in sums:
                 factors = [operand(m[0]) for m in (i.a, i.b) if m is not None]
                 lines.append(f"{sums[id(i)]}[l] += {' * '.join(factors)};")
@@ -113,29 +144,32 @@ class Loops(Places):
             self.need(code)
             lines += [f"const {'int' if _is_test(text) else 'real'} {name} = {text};" for name, text in code]
             for out, value in zip(i.outs, values, strict=True):
+                if out is None:
+                    continue
                 made[_step_ends(out)] = value
-                if self._is_read(out, stream, mine):
-                    lines.append(f"{self._one(out)} = {value};")
-        return f"MG_SIMD\nfor (int l = 0; l < L; l++) {{ {' '.join(lines)} }}"
+                if kept(out):
+                    lines.append(f"{self._one(out, index)} = {value};")
+        return lines, made
 
-    def _one(self, view: Any) -> str:
-        """The number of step k of a walk along a view."""
+    def _one(self, view: Any, index: str) -> str:
+        """The number of a turn on a walk along a view."""
         first, step = _step_ends(view)
-        along = f" + {step}L * k" if step else ""
+        along = f" + {step}L * {index}" if step else ""
         if first >= LANES:
             return f"v[({first - LANES}{along}) * L + l]"
         base, start = self.base(view)
         return f"{base}[{first - start}{along}]"
 
-    def _is_read(self, out: Any, stream: Stream, but: list[Any]) -> bool:
-        """Whether anything but these steps of its stream reads the numbers of an output before others take their place."""
+    def _is_read(self, out: Any, within: Any, but: Sequence[Any], carried: set[tuple[int, int]]) -> bool:
+        """Whether anything but these steps of its stream or loop reads an output before others take its place."""
         alive = _all(out)
-        for i in plain(stream):
+        for i in plain(within):
             for view in reads(i):
-                same = any(i is one for one in but) and _step_ends(view) == _step_ends(out)
+                ends = _step_ends(view)
+                same = any(i is one for one in but) and (ends == _step_ends(out) or ends in carried)
                 if not same and np.isin(_all(view), alive).any():
                     return True
-        at = next(n for n, i in enumerate(self.phase) if i is stream)
+        at = next(n for n, i in enumerate(self.phase) if i is within)
         for i in (i for later in self.phase[at + 1 :] for i in plain(later)):
             if any(np.isin(_all(view), alive).any() for view in reads(i)):
                 return True

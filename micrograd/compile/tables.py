@@ -12,6 +12,8 @@ from micrograd.compile.places import Places, turn
 from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
 from micrograd.compile.views import nest
 
+MOST = 256  # members that are computed across
+
 
 class Tables(Places):
     """What writes rows, takes and scatters."""
@@ -36,7 +38,7 @@ class Tables(Places):
             start = walk.text(1, "0")
         if lanes and rows.b is not None and all(view.flat[0] >= LANES for view in (rows.a, rows.b)):
             return walk.loops(
-                f"real sums[L];\n{self.call('lanes', length, 'v', walk.row(1), walk.row(2), 'sums')}\n"
+                f"real sums[L];\n{self.call('lanes', length, 'v', walk.row(1)[1], walk.row(2)[1], 'sums')}\n"
                 f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
         if lanes:
@@ -51,20 +53,23 @@ class Tables(Places):
         return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
 
     def _blocks(self, rows: Rows, block: int) -> str:
-        """Short rows, of which so many neighbours lie side by side and have the same factors or such side by side."""
+        """Rows of which so many neighbours lie side by side and have the same factors or such side by side."""
         views = [view for view in (rows.c, rows.a, rows.b) if view is not None]
         walk = _Walk(self, [view[::block] for view in views], None if rows.lengths is None else rows.lengths[::block])
         steps = [int(view.reshape(len(view), -1)[1, 0] - view.flat[0]) for view in views]
-        length = rows.a.shape[1]
+        length: Any = rows.a.shape[1]
         if rows.lengths is not None:
             length = f"t[{self.tabled(rows.lengths[::block])} + {walk.member()}]"
-        texts = [walk.text(n, "" if n == 0 else "k")[:-1] + f" + {step} * b]" for n, step in enumerate(steps)]
         sign, add = "-" if rows.sign < 0 else "", f"{'-' if rows.sign < 0 else '+'}" if rows.add else ""
-        return walk.loops(
-            f"real sums[{block}] = {{0}};\nfor (int k = 0; k < {length}; k++) {{\nMG_SIMD\n"
-            f"for (int b = 0; b < {block}; b++) sums[b] += {' * '.join(texts[1:])}; }}\n"
-            f"for (int b = 0; b < {block}; b++) {texts[0]} {add}= {'' if add else sign}sums[b];"
-        )
+        out = f"{walk.text(0)[:-1]} + {steps[0]} * b] {add}= {'' if add else sign}sums[b];"
+        if block > 16 and rows.b is not None:
+            factors = [f"{base}, {places}" for base, places in (walk.row(n) for n in (1, 2))]
+            sums = self.call("across", block, length, *factors, steps[2], "sums")
+        else:
+            texts = [f"{walk.text(n, 'k')[:-1]} + {step} * b]" for n, step in enumerate(steps) if n]
+            sums = f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\n"
+            sums += f"for (int b = 0; b < {block}; b++) sums[b] += {' * '.join(texts)}; }}"
+        return walk.loops(f"real sums[{block}] = {{0}};\n{sums}\nfor (int b = 0; b < {block}; b++) {out}")
 
     def index(self, addresses: Any, number: int, k: str = "") -> tuple[Any, Callable[[_Walk], str], bool]:
         """Where integers come from: their places, as the view of this number of a walk; in it their text; and whether each
@@ -187,14 +192,17 @@ class _Walk:
         first = " + ".join([first, *turn(view)])
         return f"{first} + {step}L * {k}" if k not in ("", "0") and step else first
 
-    def row(self, number: int) -> str:
-        """Where a row of numbers of each example lies: its places in a table, or none, the first place and the step."""
-        view = self.views[number] - LANES
+    def row(self, number: int) -> tuple[str, str]:
+        """The array that a row lies in, and where: its places in a table, or none, the first place and the step."""
+        view = self.views[number]
+        base, start = ("v", LANES) if view.flat[0] >= LANES else self.writer.base(view)
         if self.steps[number] is None:
-            places = f"t + {self.writer.tabled(view)} + {view.shape[1]} * ({self.member()})"
-            return ", ".join([places, " + ".join(["0", *turn(self.views[number])]), "0"])
-        self.views[number], self.starts[number] = view, self.starts[number] - LANES
-        return f"0, {self.place(number)}, {self.steps[number]}"
+            places = f"t + {self.writer.tabled(view - start)} + {view.shape[1]} * ({self.member()})"
+            return base, ", ".join([places, " + ".join(["0", *turn(view)]), "0"])
+        self.views[number], self.starts[number] = view - start, self.starts[number] - start
+        place = self.place(number)
+        self.views[number], self.starts[number] = view, self.starts[number] + start
+        return base, f"0, {place}, {self.steps[number]}"
 
     def text(self, number: int, k: str = "") -> str:
         """A number of a view: the k-th of the row."""
@@ -222,13 +230,12 @@ def _row_step(view: Any, lengths: Any = None) -> int | None:
 
 
 def _block(rows: Rows) -> tuple[Rows, int] | None:
-    """How many neighbouring rows can fill the lanes of a register together: 16, 8 or 4; where their factors are one number
-    and numbers side by side, the one is put second."""
+    """How many neighbouring rows can fill the lanes of registers together: 16, 8 or 4, or all of them; where their factors
+    are one number and numbers side by side, the one is put second."""
     count, length = rows.a.shape
-    if rows.lengths is None and length > 16:
-        return None
-    for block in (16, 8, 4):
-        if count % block or (np.diff(rows.c.reshape(-1, block)) != 1).any():
+    blocks = [block for block in (16, 8, 4) if count % block == 0]
+    for block in [count] if 16 < count <= MOST or (not blocks and count > 4) else blocks:
+        if (np.diff(rows.c.reshape(-1, block)) != 1).any():
             continue
         if rows.lengths is not None and np.diff(rows.lengths.reshape(-1, block)).any():
             continue

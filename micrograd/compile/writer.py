@@ -44,6 +44,8 @@ class Writer(Loops, Products, Tables):
             self.text = self._program()
 
     def statements(self, instruction: Instruction | Stream) -> str:
+        if isinstance(instruction, Loop) and all(isinstance(i, Map) and _is_single(i) for i in instruction.body):
+            return self.numbers(instruction)
         if isinstance(instruction, Loop):
             body = "\n".join("{ " + self.statements(i) + " }" for i in instruction.body)
             return f"for (long r = 0; r < {instruction.turns}; r++) {{\n{body} }}"
@@ -149,6 +151,12 @@ class Writer(Loops, Products, Tables):
             "    const long count = to - first < L ? to - first : L; (void)count;\n"
             f"{''.join(lines)}{calls}{lines_out}  }}\n}}\n"
         )
+
+
+def _is_single(i: Map) -> bool:
+    """Whether an instruction is of single numbers that all examples share."""
+    views = [*i.ins, *(out for out in i.outs if out is not None)]
+    return all(view.size == 1 and view.flat[0] < LANES for view in views)
 
 
 MACROS = """#ifdef __clang__  // without -fopenmp-simd the pragmas are left out, which costs speed and nothing else

@@ -170,3 +170,50 @@ def test_a_recurrent_network_shares_its_weights_over_time(backend: str) -> None:
     root.backward()
     close(value, root.data)
     np.testing.assert_allclose(found, [p.grad for p in parameters], rtol=1e-11, atol=1e-14)
+
+
+def swapped(x: Any, steps: int) -> Any:
+    """Two numbers that change places at each step."""
+    a, b = x
+    for _ in range(steps):
+        a, b = b, a * 0.9 + micrograd.sin(b)
+    return a * b
+
+
+def of_two_turns(x: Any, steps: int) -> Any:
+    """Each number is made of the last one and of the one before it."""
+    a, b = x
+    total = 0.0
+    for _ in range(steps):
+        a, b = b, micrograd.tanh(a + 0.5 * b)
+        total = total + b * a
+    return total
+
+
+def of_five_turns(x: Any, steps: int) -> Any:
+    past = [x[0] * (1.0 + 0.1 * k) for k in range(6)]
+    for _ in range(steps):
+        past.append(micrograd.cos(past[-1] - past[-5] * x[1]))
+    return past[-1] + past[-3] * past[2]
+
+
+def oscillator(x: Any, steps: int) -> Any:
+    """The leapfrog method, whose halves of a step look alike."""
+    q, p = x
+    for _ in range(steps):
+        p = p - 0.005 * (q + q * q * q)
+        q = q + 0.01 * p
+        p = p - 0.005 * (q + q * q * q)
+    return 0.5 * p * p + q
+
+
+@pytest.mark.parametrize("steps", [40, 41, 100])
+@pytest.mark.parametrize("function", [swapped, of_two_turns, of_five_turns, oscillator])
+def test_what_a_turn_leaves_to_later_ones_is_what_it_was(function: Any, steps: int) -> None:
+    x = [0.7, -0.4]
+    expected = micrograd.value_and_grad(lambda x: function(x, steps))(x)
+    for backend in ("native", "numpy"):
+        program = micrograd.compile(function, backend=backend)
+        value, gradient = program.value_and_grad(x, steps)
+        np.testing.assert_allclose([value, *gradient], [expected[0], *expected[1]], rtol=1e-11)
+        np.testing.assert_allclose(program(x, steps), expected[0], rtol=1e-11)

@@ -296,6 +296,30 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
   }
 }
 
+//@ across: needs base vector
+// sums[i] = sum over k of x[i] y[i step], of n rows side by side: x and y are number k of a row of u and of v, which lies at
+// row[k] + first, or at first + step k without a table.
+MG_INLINE long mg_at(const int32_t *row, long first, long step, int k) { return (row ? row[k] : step * k) + first; }
+MG_APART void mg_across(int n, int m, const real *u, const int32_t *a, long a0, long sa, const real *v, const int32_t *b,
+                        long b0, long sb, int step, real *sums) {
+  int i = 0;
+  for (; n >= MG_LANES && i < n; i += 2 * MG_LANES) {
+    const int last = n - MG_LANES, f = i < last ? i : last, g = i + MG_LANES < last ? i + MG_LANES : last;
+    mg_v p = {0}, q = p;
+    for (int k = 0; k < m; k++) {
+      const real *x = u + mg_at(a, a0, sa, k), *y = v + mg_at(b, b0, sb, k);
+      p += MG_LOAD(x + f) * (step ? MG_LOAD(y + f) : *y - (mg_v){0});
+      q += MG_LOAD(x + g) * (step ? MG_LOAD(y + g) : *y - (mg_v){0});
+    }
+    MG_STORE(sums + f, p), MG_STORE(sums + g, q);
+  }
+  for (; i < n; i++) {
+    real sum = 0;
+    for (int k = 0; k < m; k++) sum += u[mg_at(a, a0, sa, k) + i] * v[mg_at(b, b0, sb, k) + i * step];
+    sums[i] = sum;
+  }
+}
+
 //@ lanes: needs base vector
 // sums[l] = sum over k of the products of two rows of v: the dot products of all examples.  Number k of a row is number
 // row[k] + first, or first + step k without a table.

@@ -149,7 +149,7 @@ def lu(n: int) -> Entry:
 
 
 def minors(n: int) -> Entry:
-    return gradient_of(models.minors_determinant, np.array(data.matrix(n)))
+    return gradient_of(models.minors_determinant, data.matrix(n))
 
 
 def least_squares(points: int) -> Entry:

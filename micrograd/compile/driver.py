@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from micrograd.compile import parameters
+from micrograd.compile.arguments import Argument
 from micrograd.compile.buffers import aligned
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
@@ -39,7 +40,7 @@ class Driver:
         self.moves = parameters._moves
         self.known: dict[int, Job] = {}  # by the number of an example
         self.held: list[Any] = []  # the arrays that jobs point at
-        self.programs: dict[int, tuple[Any, Any, Any]] = {}  # by id of the kernel: it, its mg_program and its results
+        self.programs: dict[int, tuple[Any, int, Any, Any]] = {}  # by id of the recording: see _program
 
     def look(self) -> None:
         """Forget what was prepared for a program that would be recorded anew."""
@@ -51,12 +52,13 @@ class Driver:
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
         jobs = np.array([job for step in steps for job in step], JOB)
-        firsts = np.cumsum([0, *map(len, steps)], dtype=np.int64)
+        firsts, rows = np.cumsum([0, *map(len, steps)], dtype=np.int64), np.array(settings)
+        changes = (
+            np.flatnonzero(np.diff(rows != 0.0, axis=0).any(axis=1)) + 1
+        )  # where the rule begins to leave out another part
         losses: list[float] = []
-        for _, alike in itertools.groupby(range(len(steps)), lambda k: tuple(map(bool, settings[k]))):
-            chosen = list(alike)
-            rows = np.array([settings[k] for k in chosen])
-            found = optimizer._stepper.train(optimizer._rule, rows, arrays, jobs, firsts[chosen[0] :])
+        for start, end in itertools.pairwise([0, *changes.tolist(), len(rows)]):
+            found = optimizer._stepper.train(optimizer._rule, rows[start:end], arrays, jobs, firsts[start:])
             if found is None:
                 return None
             losses += found.tolist()
@@ -76,35 +78,45 @@ class Driver:
         """The job of an example by its number."""
         job = self.known.get(number)
         if job is None:
-            (job,) = self.batch(args, 1, 1)
-            self.known[number] = job
+            recording, arguments, _ = self.program._recorded(args, ())
+            kernel, entry, fixed, _ = self._program(recording)
+            parts = [part for argument in arguments for part in argument.parts]
+            arrays, places = kernel.addresses(parts, 1)
+            row = fixed.copy()
+            row[1 : 1 + len(parts)] = places
+            self.held.append((arrays, row))
+            job = self.known[number] = entry, row.__array_interface__["data"][0], 1
         return job
 
     def batch(self, args: tuple[Any, ...], steps: int, examples: int) -> list[Job]:
         """The jobs of batches that lie one after another in the arguments."""
         recording, arguments, _ = self.program._recorded(args, ())
-        kernel, entry, _ = self._program(recording)
+        kernel, entry, _, _ = self._program(recording)
         arrays, places = kernel.addresses(recording.inputs(arguments, examples))
-        table = places[None]
-        if steps > 1:
-            spaces = [space for space, _ in kernel.rolled.spaces]
-            ahead = [a.itemsize * space.size * examples * space.batched for a, space in zip(arrays, spaces, strict=True)]
-            table = places + np.arange(steps, dtype=np.uintp)[:, None] * np.array(ahead, np.uintp)
+        spaces = [space for space, _ in kernel.rolled.spaces]
+        ahead = [a.itemsize * space.size * examples * space.batched for a, space in zip(arrays, spaces, strict=True)]
+        table = np.array(places, np.uintp) + np.arange(steps, dtype=np.uintp)[:, None] * np.array(ahead, np.uintp)
         self.held += [arrays, table]
         return [(entry, int(table.ctypes.data + k * table.strides[0]), examples) for k in range(steps)]
 
-    def _program(self, recording: Recording) -> tuple[Any, int, Any]:
-        """A recording's kernel, and the address of its mg_program.  NotNativeError if there is none to have."""
-        kernel = self.program._routine(recording, "grad", ()).kernel
-        known = self.programs.get(id(kernel))
+    def _program(self, recording: Recording) -> tuple[Any, int, Any, Any]:
+        """A recording's kernel, the address of its mg_program, where its inputs lie for no arguments, and what holds them.
+
+        NotNativeError if it cannot be driven from C.
+        """
+        known = self.programs.get(id(recording))
         if known is None:
+            kernel = self.program._routine(recording, "grad", ()).kernel
             if not self._fits(recording, kernel):
                 raise NotNativeError
             results = aligned(kernel.length, kernel.dtype, 1)
             buffers = (kernel.w, results, kernel.v, kernel.s, kernel.table)
             at = results.ctypes.data + kernel.picked.start * kernel.dtype.itemsize
             entry = np.array([kernel.address, *(b.ctypes.data for b in buffers), at, at + 8], np.uintp)
-            known = self.programs[id(kernel)] = kernel, entry.ctypes.data, (results, entry)
+            none = [Argument(None, [np.zeros(0)] * len(spaces)) for spaces in recording.spaces]
+            arrays, fixed = kernel.addresses(recording.inputs(none, 1))
+            held = recording, results, entry, arrays
+            known = self.programs[id(recording)] = kernel, entry.ctypes.data, np.array(fixed, np.uintp), held
         return known
 
     def _fits(self, recording: Recording, kernel: Any) -> bool:

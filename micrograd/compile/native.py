@@ -88,10 +88,11 @@ class NativeKernel:
         """Where ``mg_run`` lies."""
         return ctypes.cast(self.c_run, ctypes.c_void_p).value or 0
 
-    def addresses(self, inputs: Sequence[Any]) -> tuple[list[Any], Any]:
-        """The numbers of all spaces as arrays that C reads, and where those lie."""
-        usable = [np.ascontiguousarray(array, kind) for array, kind in zip(inputs, self.types, strict=True)]
-        return usable, np.array([array.__array_interface__["data"][0] for array in usable], np.uintp)
+    def addresses(self, inputs: Sequence[Any], first: int = 0) -> tuple[list[Any], Any]:
+        """The numbers of the spaces from the first one on as arrays that C reads, and where those lie."""
+        kinds = self.types[first : first + len(inputs)]
+        usable = [np.ascontiguousarray(array, kind) for array, kind in zip(inputs, kinds, strict=True)]
+        return usable, [array.__array_interface__["data"][0] for array in usable]
 
     def _run_threads(self, examples: int) -> None:
         """The chunks of a batch as ``mg_run`` makes them, each by the next thread that is free."""

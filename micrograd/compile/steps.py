@@ -43,12 +43,8 @@ class Stepper:
         self.library.mg_step(self.settings, *self.fixed)
 
     def train(self, rule: Rule, settings: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
-        """Steps with these rows of settings, each on the mean gradient of its jobs; their losses.
-
-        None without a compiler, or where the rows do not leave out the same parts of the rule.
-        """
-        if (settings.astype(bool) != settings[0].astype(bool)).any():
-            return None
+        """Steps with these rows of settings, which all leave out the same parts of the rule, each on the mean gradient of
+        its jobs; their losses.  None without a compiler."""
         self._prepare(rule, settings[0].tolist(), arrays)
         if self.library is None:
             return None

@@ -16,6 +16,7 @@ from micrograd.compile.training import shuffled
 from micrograd.optim import SGD, Adam
 
 LABEL = "micrograd.compile"
+EPOCHS = 4  # in one run
 
 if not hasattr(micrograd, "compile"):
     raise ImportError("micrograd.compile does not exist yet")
@@ -44,14 +45,14 @@ def train_gpt(names: Any) -> Entry:
     """One name a step."""
     gradient = micrograd.compile(models.gpt_loss).value_and_grad(data.gpt_params(), names[0])
 
-    def ready() -> tuple[Callable[[], list[float]], Callable[[Any], object]]:
+    def ready() -> tuple[Callable[[], list[float]], Callable[..., object]]:
         params = values(data.gpt_params())
         program = micrograd.compile(lambda tokens: models.gpt_loss(params, tokens))
         program(names[0])  # records, so that the program knows its parameters
         optimizer = Adam(program.parameters, **ADAM)
 
-        def train(some: Any) -> object:
-            return micrograd.fit(program, some, optimizer, 1, 1, progress=False)
+        def train(some: Any, epochs: int = 1) -> object:
+            return micrograd.fit(program, some, optimizer, epochs, 1, progress=False)
 
         return (lambda: trained(program, params)), train
 
@@ -60,7 +61,7 @@ def train_gpt(names: Any) -> Entry:
     numbers = {"gradient": flat(gradient), "trained": read()}
     _, train = ready()
     examples = in_order([(name,) for name in names])
-    return Entry(numbers, lambda: train(examples), len(names))
+    return Entry(numbers, lambda: train(examples, EPOCHS), EPOCHS * len(names))
 
 
 def train_gpt_by_hand(batches: Any, batched: bool) -> Entry:

@@ -21,7 +21,6 @@ from micrograd.compile.recording import Recording
 from micrograd.optim import Optimizer
 
 JOB = np.dtype([("program", np.uintp), ("inputs", np.uintp), ("examples", np.int64)])  # mg_job
-Job = tuple[int, int, int]
 
 
 class NotNativeError(Exception):
@@ -31,14 +30,15 @@ class NotNativeError(Exception):
 class Driver:
     """Runs steps of one training.  What it prepares for an example is kept until the program has changed."""
 
-    def __init__(self, program: Program, optimizer: Optimizer) -> None:
+    def __init__(self, program: Program, optimizer: Optimizer, examples: int) -> None:
         self.program, self.optimizer = program, optimizer
+        self.known = np.zeros(examples, JOB)  # the jobs of single examples by number, program 0 where there is none yet
         self.forget()
 
     def forget(self) -> None:
         """Drop all that was prepared."""
         self.moves = parameters._moves
-        self.known: dict[int, Job] = {}  # by the number of an example
+        self.known["program"] = 0
         self.held: list[Any] = []  # the arrays that jobs point at
         self.programs: dict[int, tuple[Any, int, Any, Any]] = {}  # by id of the recording: see _program
 
@@ -47,15 +47,13 @@ class Driver:
         if self.program._around.changed():
             self.forget()
 
-    def train(self, steps: Sequence[Sequence[Job]], settings: Sequence[tuple[float, ...]]) -> list[float] | None:
-        """Do steps of some jobs each with these settings of the rule, and give their losses; None without a compiler."""
+    def train(self, jobs: Any, each: int, settings: Sequence[tuple[float, ...]]) -> list[float] | None:
+        """Do steps of so many jobs each with these settings of the rule, and give their losses; None without a compiler."""
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
-        jobs = np.array([job for step in steps for job in step], JOB)
-        firsts, rows = np.cumsum([0, *map(len, steps)], dtype=np.int64), np.array(settings)
-        changes = (
-            np.flatnonzero(np.diff(rows != 0.0, axis=0).any(axis=1)) + 1
-        )  # where the rule begins to leave out another part
+        rows, firsts = np.array(settings), np.arange(len(settings) + 1) * each
+        used = rows != 0.0
+        changes = np.flatnonzero((used[1:] != used[:-1]).any(axis=1)) + 1  # where the rule leaves out another part
         losses: list[float] = []
         for start, end in itertools.pairwise([0, *changes.tolist(), len(rows)]):
             found = optimizer._stepper.train(optimizer._rule, rows[start:end], arrays, jobs, firsts[start:])
@@ -74,21 +72,20 @@ class Driver:
                 if self.moves == parameters._moves:
                     return made
 
-    def single(self, number: int, args: tuple[Any, ...]) -> Job:
-        """The job of an example by its number."""
-        job = self.known.get(number)
-        if job is None:
-            recording, arguments, _ = self.program._recorded(args, ())
+    def singles(self, numbers: Any, data: Sequence[tuple[Any, ...]]) -> Any:
+        """The jobs of some examples."""
+        for number in numbers[self.known["program"][numbers] == 0].tolist():
+            recording, arguments, _ = self.program._recorded(data[number], ())
             kernel, entry, fixed, _ = self._program(recording)
             parts = [part for argument in arguments for part in argument.parts]
             arrays, places = kernel.addresses(parts, 1)
             row = fixed.copy()
             row[1 : 1 + len(parts)] = places
             self.held.append((arrays, row))
-            job = self.known[number] = entry, row.__array_interface__["data"][0], 1
-        return job
+            self.known[number] = entry, row.__array_interface__["data"][0], 1
+        return self.known[numbers]
 
-    def batch(self, args: tuple[Any, ...], steps: int, examples: int) -> list[Job]:
+    def batches(self, args: tuple[Any, ...], steps: int, examples: int) -> Any:
         """The jobs of batches that lie one after another in the arguments."""
         recording, arguments, _ = self.program._recorded(args, ())
         kernel, entry, _, _ = self._program(recording)
@@ -97,7 +94,10 @@ class Driver:
         ahead = [a.itemsize * space.size * examples * space.batched for a, space in zip(arrays, spaces, strict=True)]
         table = np.array(places, np.uintp) + np.arange(steps, dtype=np.uintp)[:, None] * np.array(ahead, np.uintp)
         self.held += [arrays, table]
-        return [(entry, int(table.ctypes.data + k * table.strides[0]), examples) for k in range(steps)]
+        jobs = np.empty(steps, JOB)
+        jobs["program"], jobs["examples"] = entry, examples
+        jobs["inputs"] = table.ctypes.data + np.arange(steps) * table.strides[0]
+        return jobs
 
     def _program(self, recording: Recording) -> tuple[Any, int, Any, Any]:
         """A recording's kernel, the address of its mg_program, where its inputs lie for no arguments, and what holds them.

@@ -90,8 +90,9 @@ def source(rule: Rule, used: tuple[bool, ...], count: int) -> str:
     body += [f"put(p{i}, {out});" for i, out in zip((0, *range(2, count)), outs, strict=True) if out != f"a{i}"]
     return SOURCE.format(
         prelude=prelude(frozenset({"base", "roots", "train"})),
-        pointers=", ".join(f"double *restrict p{i}" for i in range(count)),
-        arrays=", ".join(f"p{i}" for i in range(count)),
+        pointers=", ".join(f"{'const ' * (i == 1)}double *restrict p{i}" for i in range(count)),
+        writable=", ".join(f"double *restrict p{i}" for i in range(count)),
+        arrays=", ".join("g" if i == 1 else f"p{i}" for i in range(count)),
         settings="\n  ".join(f"const double s{i} = settings[{i}];" for i, needed in enumerate(used) if needed),
         body=" \\\n  ".join(body),
         width=len(used),
@@ -121,11 +122,13 @@ void mg_step(const double *settings, long count, {pointers}) {{
   }}
 }}
 void mg_train(long steps, const double *settings, double *losses, const mg_job *jobs, const int64_t *firsts, long count,
-              {pointers}) {{
+              {writable}) {{
+  const double *g = p1;
   for (long k = 0; k < steps; k++) {{
-    losses[k] = mg_gradient(jobs + firsts[k], firsts[k + 1] - firsts[k], count, p1);
+    g = mg_gradient(jobs + firsts[k], firsts[k + 1] - firsts[k], count, p1, losses + k);
     mg_step(settings + {width} * k, count, {arrays});
   }}
+  if (g != p1) memcpy(p1, g, count * sizeof *g);
 }}
 """
 

@@ -19,7 +19,7 @@ import numpy as np
 from micrograd import engine, trees
 from micrograd.compile import files
 from micrograd.compile.arguments import _stacked
-from micrograd.compile.driver import Driver, Job, NotNativeError
+from micrograd.compile.driver import Driver, NotNativeError
 from micrograd.compile.program import Program
 from micrograd.compile.steps import flatten
 from micrograd.optim import Optimizer
@@ -109,11 +109,10 @@ class _Rows:
         """The share of a loss of so many rows in that of an epoch."""
         return rows / self.count if self.program.reduce == "mean" else 1.0
 
-    def jobs(self, driver: Driver, steps: list[Any]) -> list[list[Job]]:
-        """The jobs of steps on some rows each, all as many."""
-        rows = np.concatenate(steps)
+    def jobs(self, driver: Driver, rows: Any, size: int) -> tuple[Any, int]:
+        """The jobs of steps on so many rows each, and how many jobs a step has."""
         args = tuple(_rows(x, rows) if own else x for x, own in zip(self.data, self.axes, strict=True))
-        return [[job] for job in driver.batch(args, len(steps), len(steps[0]))]
+        return driver.batches(args, len(rows) // size, size), 1
 
     def first(self) -> tuple[Any, ...]:
         return tuple(_rows(x, np.arange(1)) if own else x for x, own in zip(self.data, self.axes, strict=True))
@@ -151,9 +150,9 @@ class _Examples:
         """The share of a loss in that of an epoch."""
         return 1.0 / self.count
 
-    def jobs(self, driver: Driver, steps: list[Any]) -> list[list[Job]]:
-        """The jobs of steps on some examples each."""
-        return [[driver.single(i, self.data[i]) for i in rows.tolist()] for rows in steps]
+    def jobs(self, driver: Driver, rows: Any, size: int) -> tuple[Any, int]:
+        """The jobs of steps on so many examples each, and how many jobs a step has."""
+        return driver.singles(rows, self.data), size
 
     def first(self) -> tuple[Any, ...]:
         return self.data[0]  # type: ignore[no-any-return]
@@ -216,7 +215,7 @@ class _Run:
             program(*source.first())
         flatten(optimizer)
         self.parameters = program.parameters
-        self.driver = Driver(program, optimizer) if type(optimizer).step is Optimizer.step else None
+        self.driver = Driver(program, optimizer, source.count) if type(optimizer).step is Optimizer.step else None
         self.at_once = 1  # the steps that are done before the bar moves
         if not len(self.parameters):
             raise ValueError(
@@ -246,14 +245,13 @@ class _Run:
 
     def _some_steps(self, order: Any, stop: list[bool]) -> int:
         """Do as many of the epoch's steps as take some hundredths of a second, in C if that can be; say how many."""
-        size, start = self.batch_size, time.perf_counter()
-        whole = self.source.count // size  # steps of the full size
-        count = min(self.at_once, whole - self.step) if self.step < whole else 1
-        rows = [order[k * size :][:size] for k in range(self.step, self.step + count)]
-        done = self._natively(rows, stop)
+        start, first = time.perf_counter(), self.step * self.batch_size
+        size = min(self.batch_size, self.source.count - first)  # the last batch may be smaller
+        count = max(1, min(self.at_once, (self.source.count - first) // size))
+        done = self._natively(order[first : first + count * size], size, stop)
         if not done:
             self.parameters.zero_grad()
-            self.share += self.source.backward(rows[0])
+            self.share += self.source.backward(order[first : first + size])
             self.optimizer.step()
             done = 1
         self.step += done
@@ -261,27 +259,28 @@ class _Run:
         self.at_once = max(1, min(8 * done, int(STRETCH / seconds))) if self.driver is not None else 1
         return done
 
-    def _natively(self, rows: list[Any], stop: list[bool]) -> int:
+    def _natively(self, rows: Any, size: int, stop: list[bool]) -> int:
         """Do some steps in C: all of them, or up to the one whose learning rate met an interrupt; 0 where it cannot be."""
         driver, optimizer = self.driver, self.optimizer
         if driver is None:
             return 0
         try:
-            jobs = driver.jobs(lambda: self.source.jobs(driver, rows))
+            jobs, each = driver.jobs(lambda: self.source.jobs(driver, rows, size))
         except NotNativeError:
             self.driver = None
             return 0
         settings: list[tuple[float, ...]] = []
         try:
-            while len(settings) < len(jobs) and not stop:
+            while len(settings) < len(rows) // size and not stop:
                 settings.append(optimizer._next_settings())
         finally:  # where a learning rate raises, the steps before it are done
             if settings:
-                self._train(driver, jobs[: len(settings)], settings, rows)
+                self._train(jobs[: len(settings) * each], each, settings, rows.reshape(-1, size))
         return len(settings)
 
-    def _train(self, driver: Driver, jobs: list[Any], settings: list[tuple[float, ...]], rows: list[Any]) -> None:
-        losses = driver.train(jobs, settings)
+    def _train(self, jobs: Any, each: int, settings: list[tuple[float, ...]], rows: Any) -> None:
+        assert self.driver is not None
+        losses = self.driver.train(jobs, each, settings)
         if losses is None:  # the rule could not be compiled
             self.driver = None
             for some, setting in zip(rows, settings, strict=False):
@@ -290,7 +289,7 @@ class _Run:
                 self.optimizer._update(setting)
             return
         self.parameters._reader.mark()
-        weight = self.source.weight(len(rows[0]))
+        weight = self.source.weight(rows.shape[1])
         for loss in losses:
             self.share += loss * weight
 

@@ -14,20 +14,21 @@ typedef struct {
   const void *const *inputs;
   long examples;
 } mg_job;
-static double mg_gradient(const mg_job *job, long jobs, long count, double *g) {
-  double loss = 0;
+static const double *mg_gradient(const mg_job *job, long jobs, long count, double *sum, double *loss) {
+  const double *gradient = sum;
+  *loss = 0;
   for (long j = 0; j < jobs; j++) {
     const mg_program *p = job[j].program;
     const void *const *in = job[j].inputs;
     p->run((const double *const *)in, (const int64_t *const *)in, p->w, p->o, p->v, p->s, p->t, job[j].examples, 0);
-    loss += *p->loss;
-    if (j == 0) memcpy(g, p->gradient, count * sizeof *g);
+    *loss += *p->loss;
+    if (jobs == 1) gradient = p->gradient;
     else
-      for (long i = 0; i < count; i++) g[i] += p->gradient[i];
+      for (long i = 0; i < count; i++) sum[i] = (j ? sum[i] : 0) + p->gradient[i];
   }
   if (jobs > 1)
-    for (long i = 0; i < count; i++) g[i] *= 1.0 / (double)jobs;
-  return loss;
+    for (long i = 0; i < count; i++) sum[i] *= 1.0 / (double)jobs;
+  return gradient;
 }
 
 //@ roots: needs base

@@ -56,7 +56,9 @@ class Optimizer:
 
     def _next_settings(self) -> tuple[float, ...]:
         """The numbers of the step that comes now."""
-        lr = _at_least_zero("lr", self.lr(self.steps) if callable(self.lr) else self.lr)
+        lr: Any = self.lr(self.steps) if callable(self.lr) else self.lr
+        if lr.__class__ is not float or not lr >= 0.0:
+            lr = _at_least_zero("lr", lr)
         self.steps += 1
         return self._settings(lr)
 

@@ -33,13 +33,14 @@ class Driver:
     def __init__(self, program: Program, optimizer: Optimizer, examples: int) -> None:
         self.program, self.optimizer = program, optimizer
         self.known = np.zeros(examples, JOB)  # the jobs of single examples by number, program 0 where there is none yet
+        self.present: Any = None
         self.forget()
 
     def forget(self) -> None:
         """Drop all that was prepared."""
         self.moves = parameters._moves
         self.known["program"] = 0
-        self.held: list[Any] = []  # the arrays that jobs point at
+        self.held: list[Any] = []  # the arrays that the known jobs point at
         self.programs: dict[int, tuple[Any, int, Any, Any]] = {}  # by id of the recording: see _program
 
     def look(self) -> None:
@@ -93,7 +94,7 @@ class Driver:
         spaces = [space for space, _ in kernel.rolled.spaces]
         ahead = [a.itemsize * space.size * examples * space.batched for a, space in zip(arrays, spaces, strict=True)]
         table = np.array(places, np.uintp) + np.arange(steps, dtype=np.uintp)[:, None] * np.array(ahead, np.uintp)
-        self.held += [arrays, table]
+        self.present = arrays, table  # what the jobs point at, until the next ones are made
         jobs = np.empty(steps, JOB)
         jobs["program"], jobs["examples"] = entry, examples
         jobs["inputs"] = table.ctypes.data + np.arange(steps) * table.strides[0]

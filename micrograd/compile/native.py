@@ -29,7 +29,8 @@ class NativeKernel:
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
         self.c_run = self.loaded.library.mg_run
         self.w = aligned(rolled.shared + 16, self.dtype)
-        self.w[: len(rolled.constants)] = rolled.constants
+        with np.errstate(over="ignore"):  # in single precision a large number is infinite
+            self.w[: len(rolled.constants)] = rolled.constants
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
         first, self.length = writer.results()
         self.picked = slice(first, first + len(rolled.outputs) - len(self.lanes))
@@ -78,7 +79,8 @@ class NativeKernel:
         """Point at the numbers of a space, which must not go away while they are pointed at."""
         usable = array
         if array.dtype is not self.types[k] or not array.flags.c_contiguous:
-            usable = np.ascontiguousarray(array, self.types[k])
+            with np.errstate(over="ignore"):
+                usable = np.ascontiguousarray(array, self.types[k])
         self.held[k] = array if usable is array else None  # a copy is made anew at each call, as the original may change
         self.kept[k] = usable
         (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]

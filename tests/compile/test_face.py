@@ -188,6 +188,13 @@ def test_a_batch_of_none_sums_to_zero(backend: str) -> None:
 
 
 @both_backends
+def test_numbers_beyond_single_precision_are_infinite_without_a_warning(backend: str) -> None:
+    program = micrograd.compile(lambda x: x[0] * 1e300 - x[1], backend=backend, dtype="float32")
+    assert program([1.0, 2.0]) == math.inf
+    assert program([0.0, 1e300]) != program([1.0, 2.0])  # inf - inf and 0 * inf are nan
+
+
+@both_backends
 def test_single_precision(backend: str) -> None:
     program = micrograd.compile(loss, batch=(None, 0, 0), dtype="float32", backend=backend)
     result = program(W, X, Y)

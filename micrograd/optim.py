@@ -275,7 +275,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
     start, end, steps = _at_least_zero("start", start), _at_least_zero("end", end), _count("steps", steps, 1)
-    return lambda step: start + (end - start) * min(step / steps, 1.0)
+    return _of_steps(lambda step: start + (end - start) * min(step / steps, 1.0))
 
 
 def cosine(start: float, end: float, steps: int, warmup: int = 0) -> Schedule:
@@ -297,7 +297,7 @@ def cosine(start: float, end: float, steps: int, warmup: int = 0) -> Schedule:
         progress = min((step - warmup) / (steps - warmup), 1.0)
         return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
-    return rate
+    return _of_steps(rate)
 
 
 def step_decay(start: float, factor: float, every: int) -> Schedule:
@@ -308,7 +308,13 @@ def step_decay(start: float, factor: float, every: int) -> Schedule:
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
     start, factor, every = _at_least_zero("start", start), _at_least_zero("factor", factor), _count("every", every, 1)
-    return lambda step: start * factor ** (step // every)
+    return _of_steps(lambda step: start * factor ** (step // every))
+
+
+def _of_steps(rate: Schedule) -> Schedule:
+    """Mark a schedule that hangs on nothing but the count of steps: it may be asked for many steps at once."""
+    rate.of_steps = True  # type: ignore[attr-defined]
+    return rate
 
 
 # ---------------------------------------------------------------------------------------------------------- checks

@@ -13,7 +13,7 @@ CORE = {"micrograd", "micrograd.ops", "micrograd.engine", "micrograd.anomaly", "
 ALLOWED = {
     "micrograd": CORE,
     "micrograd.losses": CORE | {"micrograd.losses"},
-    "micrograd.optim": CORE | {"micrograd.optim"},
+    "micrograd.optim": CORE | {"micrograd.columns", "micrograd.optim"},
     "micrograd.trees": CORE | {"micrograd.trees"},
     "micrograd.nn": CORE | {"micrograd.nn", "micrograd.trees"},
     "micrograd.functional": CORE | {"micrograd.functional", "micrograd.trees"},

@@ -27,6 +27,10 @@ class NotNativeError(Exception):
     """A program or an optimiser that has to be run step by step."""
 
 
+class StretchError(Exception):
+    """Steps that can be done one at a time only."""
+
+
 class Driver:
     """Runs steps of one training.  What it prepares for an example is kept until the program has changed."""
 
@@ -43,6 +47,11 @@ class Driver:
         self.held: list[Any] = []  # the arrays that the known jobs point at
         self.programs: dict[int, tuple[Any, int, Any, Any]] = {}  # by id of the recording: see _program
 
+    def forget_examples(self) -> None:
+        """Look at all examples anew."""
+        self.known["program"] = 0
+        self.held.clear()
+
     def look(self) -> None:
         """Forget what was prepared for a program that would be recorded anew."""
         if self.program._around.changed():
@@ -55,13 +64,13 @@ class Driver:
         rows, firsts = np.array(settings), np.arange(len(settings) + 1) * each
         used = rows != 0.0
         changes = np.flatnonzero((used[1:] != used[:-1]).any(axis=1)) + 1  # where the rule leaves out another part
-        losses: list[float] = []
-        for start, end in itertools.pairwise([0, *changes.tolist(), len(rows)]):
-            found = optimizer._stepper.train(optimizer._rule, rows[start:end], arrays, jobs, firsts[start:])
-            if found is None:
-                return None
-            losses += found.tolist()
-        return losses
+        parts = list(itertools.pairwise([0, *changes.tolist(), len(rows)]))
+        stepper, rule = optimizer._stepper, optimizer._rule
+        if not all(stepper.compiles(rule, rows[start].tolist(), arrays) for start, _ in parts):
+            return None
+        with self.program._lock:
+            trained = [stepper.train(rule, rows[start:end], arrays, jobs, firsts[start:]) for start, end in parts]
+        return np.concatenate(trained).tolist()  # type: ignore[no-any-return]
 
     def jobs(self, make: Callable[[], Any]) -> Any:
         """What ``make`` prepares; once more if new parameters moved all others meanwhile."""
@@ -73,18 +82,31 @@ class Driver:
                 if self.moves == parameters._moves:
                     return made
 
-    def singles(self, numbers: Any, data: Sequence[tuple[Any, ...]]) -> Any:
-        """The jobs of some examples."""
+    def singles(self, numbers: Any, data: Sequence[tuple[Any, ...]], alone: bool) -> Any:
+        """The jobs of some examples, ``alone`` of one step only: StretchError where an example may change meanwhile."""
+        living: list[int] = []
+        present: list[Any] = []
         for number in numbers[self.known["program"][numbers] == 0].tolist():
-            recording, arguments, _ = self.program._recorded(data[number], ())
+            own = type(data) not in (list, tuple)  # a container of the user's, which is asked once a step
+            if own and not alone:
+                raise StretchError
+            example = data[number]
+            if own or not _is_plain(example):
+                living.append(number)
+                if not alone:
+                    raise StretchError
+            recording, arguments, _ = self.program._recorded(example, ())
             kernel, entry, fixed, _ = self._program(recording)
             parts = [part for argument in arguments for part in argument.parts]
             arrays, places = kernel.addresses(parts, 1)
             row = fixed.copy()
             row[1 : 1 + len(parts)] = places
-            self.held.append((arrays, row))
+            (present if number in living else self.held).append((arrays, row))
             self.known[number] = entry, row.__array_interface__["data"][0], 1
-        return self.known[numbers]
+        jobs = self.known[numbers]
+        self.known["program"][living] = 0
+        self.present = present
+        return jobs
 
     def batches(self, args: tuple[Any, ...], steps: int, examples: int) -> Any:
         """The jobs of batches that lie one after another in the arguments."""
@@ -131,3 +153,13 @@ class Driver:
             and moved is not None
             and (mine[0].ctypes.data, len(mine[0])) == (moved[0].ctypes.data, len(moved[0]))
         )
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether an example is made of numbers, strings and arrays in lists, tuples and dicts, and of nothing that lives on."""
+    kind = type(x)
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, x))
+    if kind is dict:
+        return all(map(_is_plain, x.values()))
+    return kind in (float, int, bool, str, type(None)) or (kind is np.ndarray and x.dtype.kind != "O")

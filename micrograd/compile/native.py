@@ -17,6 +17,16 @@ from micrograd.compile.vector import LANES, Rolled
 from micrograd.compile.writer import CHUNKS, Writer
 
 
+def _unused() -> int:
+    """The count of references that this Python shows for an array in a list of pairs, of which nobody holds a part."""
+    for owner, _ in [(np.zeros(1), 0)]:
+        return sys.getrefcount(owner)
+    return 0
+
+
+UNUSED = _unused()
+
+
 class NativeKernel:
     """A compiled program with its buffers."""
 
@@ -51,7 +61,7 @@ class NativeKernel:
     def _fresh(self) -> Any:
         """An array for the outputs: one that nobody holds a part of any more, or a new one."""
         for owner, first in self.pool:
-            if sys.getrefcount(owner) == 3:  # the pool, this loop and the call: all parts of an array refer to its owner
+            if sys.getrefcount(owner) == UNUSED:  # all parts of an array refer to its owner
                 return owner[first : first + self.length]
         array = aligned(self.length, self.dtype, 1)  # the first is the value, the rest the gradient
         if len(self.pool) < 8:

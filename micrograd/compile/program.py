@@ -34,6 +34,7 @@ from micrograd.engine import Value
 BACKENDS = ("auto", "numpy", "native")
 DTYPES = {"float64": np.float64, "float32": np.float32}
 REDUCTIONS = (None, "sum", "mean")
+REMEMBERED_BYTES = 32 << 20  # how much of the arguments of calls a program may keep alive
 _warned: set[str] = set()
 
 
@@ -60,6 +61,7 @@ class Program:
         self._recordings: dict[Any, list[Recording]] = {}
         # calls by the identity of their arguments: lists as they were, and what was found
         self._remembered: dict[Any, Any] = {}
+        self._remembered_bytes = 0
         self._as_real: set[int] = set()  # arguments whose integers are numbers to the function
         self._around: Any = None  # the surroundings of the function when it was last recorded
         self._last: Routine | None = None
@@ -270,9 +272,11 @@ class Program:
     def _remember(self, asked: Any, args: tuple[Any, ...], found: Any) -> None:
         """Note what a call came to: the same objects, as they were, need no second look."""
         call = _Call(args, found)
-        if all(call.collects(x, self.dtype) for x in args):
-            if len(self._remembered) >= 10_000:
+        if all(call.collects(x, self.dtype) for x in args) and call.bytes <= REMEMBERED_BYTES:
+            self._remembered_bytes += call.bytes
+            if self._remembered_bytes > REMEMBERED_BYTES:  # it holds arrays that nobody else may hold any more
                 self._remembered.clear()
+                self._remembered_bytes = call.bytes
             self._remembered[asked] = call
 
     def _found_or_made(self, args: tuple[Any, ...], real: set[int]) -> tuple[Recording, list[Argument], int]:
@@ -485,6 +489,11 @@ class _Call:
         if kind is list or kind is tuple:
             return all(self.collects(part, dtype) for part in x)
         return kind in (float, int, bool, str) or x is None
+
+    @property
+    def bytes(self) -> int:
+        """What it holds: its arrays, and about as much for itself as a list of its numbers has."""
+        return 1000 + int(sum(x.nbytes for x in self.arrays)) + sum(16 * len(was) for _, was in self.lists)
 
     def holds(self) -> bool:
         for now, was in self.lists:

@@ -42,12 +42,15 @@ class Stepper:
         self.settings[:] = list(settings)
         self.library.mg_step(self.settings, *self.fixed)
 
+    def compiles(self, rule: Rule, settings: Sequence[float], arrays: tuple[Any, ...]) -> bool:
+        """Whether the rule with these settings is to be had in C."""
+        self._prepare(rule, settings, arrays)
+        return self.library is not None
+
     def train(self, rule: Rule, settings: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
-        """Steps with these rows of settings, which all leave out the same parts of the rule, each on the mean gradient of
-        its jobs; their losses.  None without a compiler."""
+        """Steps with these rows of settings, which all leave out the same parts of a rule that compiles, each on the mean
+        gradient of its jobs; their losses."""
         self._prepare(rule, settings[0].tolist(), arrays)
-        if self.library is None:
-            return None
         losses = np.empty(len(settings))
         pointers = (ctypes.c_void_p(array.ctypes.data) for array in (settings, losses, jobs, firsts))
         self.library.mg_train(ctypes.c_long(len(settings)), *pointers, *self.fixed)

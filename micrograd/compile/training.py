@@ -152,7 +152,7 @@ class _Examples:
 
     def jobs(self, driver: Driver, rows: Any, size: int) -> tuple[Any, int]:
         """The jobs of steps on so many examples each, and how many jobs a step has."""
-        return driver.singles(rows, self.data), size
+        return driver.singles(rows, self.data, alone=len(rows) == size), size
 
     def first(self) -> tuple[Any, ...]:
         return self.data[0]  # type: ignore[no-any-return]
@@ -215,7 +215,8 @@ class _Run:
             program(*source.first())
         flatten(optimizer)
         self.parameters = program.parameters
-        self.driver = Driver(program, optimizer, source.count) if type(optimizer).step is Optimizer.step else None
+        own_step = getattr(optimizer.step, "__func__", None) is Optimizer.step
+        self.driver = Driver(program, optimizer, source.count) if own_step else None
         self.at_once = 1  # the steps that are done before the bar moves
         if not len(self.parameters):
             raise ValueError(
@@ -247,7 +248,11 @@ class _Run:
         """Do as many of the epoch's steps as take some hundredths of a second, in C if that can be; say how many."""
         start, first = time.perf_counter(), self.step * self.batch_size
         size = min(self.batch_size, self.source.count - first)  # the last batch may be smaller
-        count = max(1, min(self.at_once, (self.source.count - first) // size))
+        rate = self.optimizer.lr
+        free = not callable(rate) or getattr(rate, "of_steps", False)  # a schedule of the user's may look at the training
+        count = max(1, min(self.at_once, (self.source.count - first) // size)) if free else 1
+        if not free and self.driver is not None:
+            self.driver.forget_examples()
         done = self._natively(order[first : first + count * size], size, stop)
         if not done:
             self.parameters.zero_grad()
@@ -269,6 +274,10 @@ class _Run:
         except NotNativeError:
             self.driver = None
             return 0
+        except Exception:  # what is wrong with a later step is told when that one's turn has come
+            if len(rows) == size:
+                raise
+            return self._natively(rows[:size], size, stop)
         settings: list[tuple[float, ...]] = []
         try:
             while len(settings) < len(rows) // size and not stop:

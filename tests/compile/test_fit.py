@@ -272,6 +272,121 @@ def test_what_cannot_go_to_c_is_done_step_by_step(why: str, monkeypatch: pytest.
     assert [v.data for v in tables[0]] != before[0]
 
 
+def pulled(kind: Any, rate: Any, examples: Any, patch: Any = None) -> tuple[float, list[float]]:
+    """A number trained towards examples, step by step where ``patch`` makes the optimiser one of its own."""
+    w, b = Value(0.0), Value(0.5)
+    program = micrograd.compile(lambda t, x: (w * x - t * 2.0 + b) ** 2, backend="native")
+    data = examples(w)
+    optimizer = kind([b, w], lr=rate(w, data) if callable(rate) else rate)  # the order in which the function has them
+    if patch is not None:
+        optimizer.step = patch(optimizer.step)
+    return w.data, [*micrograd.fit(program, data, optimizer, 4, 1, progress=False), w.data]
+
+
+class Stepwise(optim.SGD):
+    """An optimiser with a step of its own: fit calls it each time."""
+
+    def step(self) -> None:
+        super().step()
+
+
+def numbers_only(w: Value) -> Any:
+    return [(0.1 * i, 0.3 * i) for i in range(20)]
+
+
+def with_the_parameter(w: Value) -> Any:
+    return [(w, 0.3 * i) for i in range(20)]
+
+
+class Grown(list):  # type: ignore[type-arg]
+    """A list that gives its examples with noise of its own."""
+
+    def __getitem__(self, i: Any) -> Any:
+        self.asked = getattr(self, "asked", 0) + 1
+        t, x = super().__getitem__(i)
+        return t, x + 0.01 * self.asked
+
+
+def grown(w: Value) -> Any:
+    return Grown(numbers_only(w))
+
+
+def looking(w: Value, data: Any) -> Callable[[int], float]:
+    return lambda step: 0.05 / (1.0 + abs(w.data))
+
+
+def changing(w: Value, data: Any) -> Callable[[int], float]:
+    def rate(step: int) -> float:
+        for i, (t, x) in enumerate(data):
+            data[i] = (t, x + 0.001)
+        return 0.05
+
+    return rate
+
+
+@pytest.mark.parametrize(
+    ("examples", "rate"),
+    [(numbers_only, 0.05), (with_the_parameter, 0.05), (grown, 0.05), (numbers_only, looking), (numbers_only, changing)],
+)
+def test_what_lives_on_between_the_steps_is_looked_at_in_each(examples: Any, rate: Any) -> None:
+    assert pulled(optim.SGD, rate, examples) == pulled(Stepwise, rate, examples)
+
+
+def test_a_step_that_was_put_onto_an_optimiser_is_called() -> None:
+    calls = []
+
+    def patch(step: Any) -> Any:
+        return lambda: calls.append(step())
+
+    assert pulled(optim.SGD, 0.05, numbers_only, patch) == pulled(Stepwise, 0.05, numbers_only)
+    assert len(calls) == 4 * 20
+
+
+def test_the_steps_before_a_bad_example_are_done() -> None:
+    results = []
+    for kind in (optim.SGD, Stepwise):
+        tables, loss = spelling()
+        program = micrograd.compile(loss, backend="native")
+        data: list[Any] = [([1, 2, 3],)] * 40
+        data[shuffled(40, 0, 0)[29]] = ([3, 6, 1],)
+        with pytest.raises(IndexError, match="index 6 is outside a table of 6"):
+            micrograd.fit(program, data, kind([v for row in tables for v in row], lr=0.1), 1, 1, progress=False)
+        results.append([v.data for row in tables for v in row])
+    assert results[0] == results[1]
+
+
+def test_calls_from_another_thread_meet_whole_steps_only() -> None:
+    """Both use the buffers of one kernel."""
+    w = [Value(1.0 + 0.01 * i) for i in range(300)]
+    program = micrograd.compile(lambda x: sum((v * x) ** 2 for v in w), backend="native")
+    data = [(0.1 * i,) for i in range(50)]
+    expected = [program.backward(*example) for example in data]
+    program.parameters.zero_grad()
+    losses: list[float] = []
+    optimizer = optim.SGD(program.parameters, lr=0.0)
+    thread = threading.Thread(target=lambda: losses.extend(micrograd.fit(program, data, optimizer, 100, 1, progress=False)))
+    thread.start()
+    found = []
+    while thread.is_alive():
+        found += [program(*example) for example in data]
+    thread.join()
+    assert all(value == pytest.approx(expected[i % 50], rel=1e-12) for i, value in enumerate(found))
+    assert losses == pytest.approx([sum(expected) / 50] * 100, rel=1e-12)
+
+
+def test_a_program_keeps_a_bounded_part_of_its_arguments_alive() -> None:
+    import weakref
+
+    program = micrograd.compile(lambda x: micrograd.dot(x, x), backend="numpy")
+    kept = []
+    for i in range(60):
+        x = np.full(250_000, float(i))  # 2 MB
+        program(x)
+        kept.append(weakref.ref(x))
+    del x
+    assert sum(reference() is not None for reference in kept) <= 16
+
+
 # -------------------------------------------------------------------------------------------------------- stopping
 
 

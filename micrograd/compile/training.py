@@ -46,7 +46,10 @@ def fit(
     are averaged over ``batch_size`` of them.  Each epoch goes through all examples in an order that hangs on ``seed`` and
     the epoch's number; its last batch may be smaller.
 
-    Ctrl-C stops after the step that is running.  With ``checkpoint``, the state is saved in that file at the end of each
+    A native program and an optimiser of its own parameters run many steps in C before the bar moves, unless the learning
+    rate is a function of yours, which may look at the training, or an example holds Values or is made as it is asked for.
+
+    Ctrl-C stops after the step that is running, or some hundredths of a second.  With ``checkpoint``, the state is saved in that file at the end of each
     epoch and by Ctrl-C, and the same call goes on from there to the numbers that it would have come to without a stop.
 
     TypeError or ValueError for data that do not fit the program, and for a checkpoint of another training.

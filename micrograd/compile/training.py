@@ -49,8 +49,9 @@ def fit(
     A native program and an optimiser of its own parameters run many steps in C before the bar moves, unless the learning
     rate is a function of yours, which may look at the training, or an example holds Values or is made as it is asked for.
 
-    Ctrl-C stops after the step that is running, or some hundredths of a second.  With ``checkpoint``, the state is saved in that file at the end of each
-    epoch and by Ctrl-C, and the same call goes on from there to the numbers that it would have come to without a stop.
+    Ctrl-C stops after the steps that are running, some hundredths of a second at most.  With ``checkpoint``, the state is
+    saved in that file at the end of each epoch and by Ctrl-C, and the same call goes on from there to the numbers that it
+    would have come to without a stop.
 
     TypeError or ValueError for data that do not fit the program, and for a checkpoint of another training.
 

@@ -599,7 +599,9 @@ def hanging(gcc: str, tmp_path: Path) -> Iterator[Hanging]:
     os.mkfifo(fifo)
     cc = script(tmp_path / "hangs", *(line.replace("{fifo}", str(fifo)) for line in HANGS))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CC": cc}
-    with subprocess.Popen([sys.executable, "-c", ANSWER], env=environment, stderr=subprocess.PIPE, text=True) as python:
+    # a shell has its background jobs ignore SIGINT, and theirs
+    code = f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{ANSWER}"
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True) as python:
         with open(fifo) as pipe:  # waits for the compiler to open the other end
             group = int(pipe.readline())
             yield Hanging(python, pipe)

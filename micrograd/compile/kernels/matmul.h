@@ -296,10 +296,12 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
   }
 }
 
-//@ across: needs base vector
-// sums[i] = sum over k of x[i] y[i step], of n rows side by side: x and y are number k of a row of u and of v, which lies at
-// row[k] + first, or at first + step k without a table.
+//@ at: needs base
+// Where number k of a row lies: at row[k] + first, or at first + step k without a table.
 MG_INLINE long mg_at(const int32_t *row, long first, long step, int k) { return (row ? row[k] : step * k) + first; }
+
+//@ across: needs base vector at
+// sums[i] = sum over k of x[i] y[i step], of n rows side by side: x and y are number k of a row of u and of v.
 MG_APART void mg_across(int n, int m, const real *u, const int32_t *a, long a0, long sa, const real *v, const int32_t *b,
                         long b0, long sb, int step, real *sums) {
   int i = 0;
@@ -320,26 +322,22 @@ MG_APART void mg_across(int n, int m, const real *u, const int32_t *a, long a0, 
   }
 }
 
-//@ lanes: needs base vector
-// sums[l] = sum over k of the products of two rows of v: the dot products of all examples.  Number k of a row is number
-// row[k] + first, or first + step k without a table.
-MG_INLINE const real *mg_place(const real *v, const int32_t *row, long first, long step, int k) {
-  return v + ((row ? row[k] : step * k) + first) * L;
-}
+//@ lanes: needs base vector at
+// sums[l] = sum over k of the products of two rows of v: the dot products of all examples.
 MG_APART void mg_lanes(int n, const real *v, const int32_t *a, long a0, long sa, const int32_t *b, long b0, long sb,
                        real *sums) {
   int l = 0;
   for (; l + 2 * MG_LANES <= L; l += 2 * MG_LANES) {
     mg_v p = {0}, q = p;
     for (int k = 0; k < n; k++) {
-      const real *x = mg_place(v + l, a, a0, sa, k), *y = mg_place(v + l, b, b0, sb, k);
+      const real *x = v + mg_at(a, a0, sa, k) * L + l, *y = v + mg_at(b, b0, sb, k) * L + l;
       p += MG_LOAD(x) * MG_LOAD(y), q += MG_LOAD(x + MG_LANES) * MG_LOAD(y + MG_LANES);
     }
     MG_STORE(sums + l, p), MG_STORE(sums + l + MG_LANES, q);
   }
   for (; l < L; l += MG_LANES) {
     mg_v p = {0};
-    for (int k = 0; k < n; k++) p += MG_LOAD(mg_place(v + l, a, a0, sa, k)) * MG_LOAD(mg_place(v + l, b, b0, sb, k));
+    for (int k = 0; k < n; k++) p += MG_LOAD(v + mg_at(a, a0, sa, k) * L + l) * MG_LOAD(v + mg_at(b, b0, sb, k) * L + l);
     MG_STORE(sums + l, p);
   }
 }
@@ -347,7 +345,7 @@ MG_APART void mg_lanes(int n, const real *v, const int32_t *a, long a0, long sa,
 //@ pack: needs base vector
 // The numbers of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in beyond the
 // end.  Squares of one register a side are turned in registers: in each of three rounds halves, quarters and single lanes of
-// register pairs change places.  The next block is fetched meanwhile.
+// register pairs change places.
 #if defined(__AVX512F__) && !MG_FLOAT && !defined(__clang__)
 typedef int64_t mg_places __attribute__((vector_size(64)));
 MG_INLINE void mg_turn(mg_v *r) {

@@ -263,6 +263,7 @@ def rebuild(tree: Any, leaf: Callable[[Place, int], Any]) -> Any:
 
 
 Build = Callable[[Any], Any]
+_Build = Callable[[Any, Any], Any]  # of an array and of the list of its single numbers
 
 
 def builder(tree: Any, offsets: dict[int, int], batched: bool) -> Build:
@@ -270,43 +271,54 @@ def builder(tree: Any, offsets: dict[int, int], batched: bool) -> Build:
 
     ``offsets`` tells where the numbers of each part begin.
     """
+    singles: list[Place] = []
+    build = _builder(tree, offsets, batched, singles)
+    if not singles:
+        return lambda numbers: build(numbers, ())
+    first = offsets[singles[0].part]
+    last = first + 1 + max(place.start for place in singles)
+    return lambda numbers: build(numbers, numbers[first:last].tolist())
+
+
+def _builder(tree: Any, offsets: dict[int, int], batched: bool, singles: list[Place]) -> _Build:
+    """The same from the array and the list of single numbers; the places of those are added to ``singles``."""
     if isinstance(tree, Place):
-        return _place_builder(tree, offsets, batched)
+        return _place_builder(tree, offsets, batched, singles)
     if isinstance(tree, ModuleTree):
-        at = [offsets[place.part] + place.start for place in tree.places]
-        return lambda numbers: trees.unflatten(tree.structure, [numbers.item(i) for i in at])
-    if (
-        isinstance(tree, (list, tuple))
-        and tree
-        and all(isinstance(v, Place) and v.shape == () and v.kind == "real" for v in tree)
-    ):
-        start = offsets[tree[0].part] + tree[0].start
-        if not batched and [offsets[v.part] + v.start for v in tree] == list(range(start, start + len(tree))):
-            like = type(tree)._make if hasattr(tree, "_make") else type(tree)
-            return lambda numbers: like(numbers[start : start + len(tree)].tolist())
+        singles += tree.places
+        at = [place.start for place in tree.places]
+        return lambda numbers, one: trees.unflatten(tree.structure, [one[i] for i in at])
     if isinstance(tree, (list, tuple)):
-        builds = [builder(v, offsets, batched) for v in tree]
-        if type(tree) is list:
-            return lambda numbers: [build(numbers) for build in builds]
         make = tree._make if hasattr(tree, "_make") else type(tree)
-        return lambda numbers: make([build(numbers) for build in builds])
+        if tree and not batched and all(isinstance(v, Place) and v.shape == () and v.kind == "real" for v in tree):
+            start, end = tree[0].start, tree[-1].start + 1
+            if [v.start for v in tree] == list(range(start, end)):
+                singles += tree
+                return (lambda numbers, one: one[start:end]) if make is list else (lambda numbers, one: make(one[start:end]))
+        builds = [_builder(v, offsets, batched, singles) for v in tree]
+        if make is list:
+            return lambda numbers, one: [build(numbers, one) for build in builds]
+        return lambda numbers, one: make([build(numbers, one) for build in builds])
     if isinstance(tree, dict):
-        builds = [builder(v, offsets, batched) for v in tree.values()]
-        return lambda numbers: trees._like_dict(tree, [build(numbers) for build in builds])
+        builds = [_builder(v, offsets, batched, singles) for v in tree.values()]
+        return lambda numbers, one: trees._like_dict(tree, [build(numbers, one) for build in builds])
     if isinstance(tree, np.ndarray):
-        builds = [builder(v, offsets, batched) for v in tree.ravel().tolist()]
-        return lambda numbers: trees._like_array(tree, [build(numbers) for build in builds])
-    return lambda numbers: tree
+        builds = [_builder(v, offsets, batched, singles) for v in tree.ravel().tolist()]
+        return lambda numbers, one: trees._like_array(tree, [build(numbers, one) for build in builds])
+    return lambda numbers, one: tree
 
 
-def _place_builder(place: Place, offsets: dict[int, int], batched: bool) -> Build:
+def _place_builder(place: Place, offsets: dict[int, int], batched: bool, singles: list[Place]) -> _Build:
     shape = place.shape
     if place.kind != "real":
-        return lambda numbers: np.zeros(shape) if shape else 0.0
+        return lambda numbers, one: np.zeros(shape) if shape else 0.0
     start = offsets[place.part] + place.start
     end = start + math.prod(shape)
     if batched:
-        return lambda numbers: numbers[:, start:end].reshape(len(numbers), *shape)
+        return lambda numbers, one: numbers[:, start:end].reshape(len(numbers), *shape)
     if not shape:
-        return lambda numbers: numbers.item(start)
-    return lambda numbers: numbers[start:end].reshape(shape)
+        singles.append(place)
+        return lambda numbers, one: one[place.start]
+    if len(shape) == 1:
+        return lambda numbers, one: numbers[start:end]
+    return lambda numbers, one: numbers[start:end].reshape(shape)

@@ -48,6 +48,15 @@ def number(x: float) -> str:
 C = Dialect(_spell, number)
 
 
+def assignments(code: Sequence[tuple[str, str]]) -> list[str]:
+    """Names and expressions as declarations; what compares is an integer."""
+    return [f"const {'int' if _is_test(text) else 'real'} {name} = {text};" for name, text in code]
+
+
+def _is_test(text: str) -> bool:
+    return bool(re.match(r"\(.* (<|<=|>|>=|&|\|) ", text)) and "?" not in text
+
+
 @functools.lru_cache(maxsize=4096)
 def template(kind: int, partials: tuple[int, ...]) -> tuple[list[Term], list[Any]]:
     """The operands of a kind of instruction, and its value and local derivatives as code on them."""

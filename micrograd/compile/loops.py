@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from micrograd.compile.dialect import C, template
+from micrograd.compile.dialect import C, assignments, template
 from micrograd.compile.emit import Term, write
 from micrograd.compile.places import Places
 from micrograd.compile.streams import Part, Stream
 from micrograd.compile.tape import KINDS
-from micrograd.compile.vector import LANES, Loop, Map, plain, reads, writes
+from micrograd.compile.vector import LANES, Loop, Map, every, plain, reads, writes
 from micrograd.compile.views import Nest, nest, strides
 
 Ends = dict[tuple[int, int], str]  # names of numbers by the first address and the step of the walk that they are on
@@ -42,7 +41,7 @@ class Loops(Places):
         counter = iter(range(1 << 30))
         code, values = write(results, names, C, lambda: f"t{next(counter)}")
         self.need(code)
-        lines += [f"const {'int' if text[:1] == '(' and _is_test(text) else 'real'} {name} = {text};" for name, text in code]
+        lines += assignments(code)
         lanes = any(view.flat[0] >= LANES for view in views)
         number = len(instruction.ins)
         if reduced:
@@ -93,7 +92,7 @@ class Loops(Places):
     def _bundle(self, stream: Stream, parts: list[Part], sums: dict[int, str]) -> str:
         """One step of some instructions, as one loop over the examples: what one makes and the next reads is not loaded."""
         mine = [i for part in parts for i in _steps_of(part.instruction)]
-        lines, _ = self._straight(mine, "k", {}, sums, lambda out: self._is_read(out, stream, mine, set()))
+        lines, _ = self._turn(mine, "k", {}, sums, lambda out: self._is_read(out, stream, mine, set()))
         return f"MG_SIMD\nfor (int l = 0; l < L; l++) {{ {' '.join(lines)} }}"
 
     def numbers(self, loop: Loop) -> str:
@@ -106,7 +105,7 @@ class Loops(Places):
                 carried[first, step] = view
         names = {ends: f"c{n}" for n, ends in enumerate(carried)}
         read = set(carried)
-        lines, made = self._straight(loop.body, "r", names, {}, lambda out: self._is_read(out, loop, loop.body, read))
+        lines, made = self._turn(loop.body, "r", names, {}, lambda out: self._is_read(out, loop, loop.body, read))
         before = [f"real {name} = {self._one(carried[ends], '0')};" for ends, name in names.items()]
         left = [f"const real next_{name} = {made[first + step, step]};" for (first, step), name in names.items()]
         turns = [*lines, *left, *(f"{name} = next_{name};" for name in names.values())]
@@ -114,11 +113,11 @@ class Loops(Places):
 
     def _only(self, out: Any, view: Any, loop: Loop) -> bool:
         """Whether nothing else in a loop writes where an output is read by a view in the next turn."""
-        places = np.union1d(_all(out), _all(view))
+        places = np.union1d(every(out), every(view))
         others = (other for i in loop.body for other in i.outs if other is not None and other is not out)
-        return not any(np.isin(_all(other), places).any() for other in others)
+        return not any(np.isin(every(other), places).any() for other in others)
 
-    def _straight(
+    def _turn(
         self, instructions: Sequence[Any], index: str, known: Ends, sums: dict[int, str], kept: Callable[[Any], bool]
     ) -> tuple[list[str], Ends]:
         """The code of one turn, and what its numbers are called; ``known`` are those that have a name before it."""
@@ -142,7 +141,7 @@ class Loops(Places):
             names = {term: operand(view) for term, view in zip(operands, i.ins, strict=True)}
             code, values = write(results, names, C, lambda: f"t{next(counter)}")
             self.need(code)
-            lines += [f"const {'int' if _is_test(text) else 'real'} {name} = {text};" for name, text in code]
+            lines += assignments(code)
             for out, value in zip(i.outs, values, strict=True):
                 if out is None:
                     continue
@@ -162,19 +161,19 @@ class Loops(Places):
 
     def _is_read(self, out: Any, within: Any, but: Sequence[Any], carried: set[tuple[int, int]]) -> bool:
         """Whether anything but these steps of its stream or loop reads an output before others take its place."""
-        alive = _all(out)
+        alive = every(out)
         for i in plain(within):
             for view in reads(i):
                 ends = _step_ends(view)
                 same = any(i is one for one in but) and (ends == _step_ends(out) or ends in carried)
-                if not same and np.isin(_all(view), alive).any():
+                if not same and np.isin(every(view), alive).any():
                     return True
         at = next(n for n, i in enumerate(self.phase) if i is within)
         for i in (i for later in self.phase[at + 1 :] for i in plain(later)):
-            if any(np.isin(_all(view), alive).any() for view in reads(i)):
+            if any(np.isin(every(view), alive).any() for view in reads(i)):
                 return True
             for view in writes(i):
-                alive = alive[~np.isin(alive, _all(view))]
+                alive = alive[~np.isin(alive, every(view))]
             if not len(alive):
                 return False
         return bool(np.isin(self.rolled.outputs, alive).any())
@@ -215,13 +214,3 @@ def _step_ends(view: Any) -> tuple[int, int]:
     steps = strides(view)
     assert steps is not None
     return int(view.flat[0]), steps[-1]
-
-
-def _all(view: Any) -> Any:
-    """All addresses that a view comes to lie on."""
-    turns = np.arange(getattr(view, "turns", 1)) * getattr(view, "shift", 0)
-    return (np.asarray(view).ravel()[:, None] + turns).ravel()
-
-
-def _is_test(text: str) -> bool:
-    return bool(re.search(r" (<|<=|>|>=|&|\|) ", text)) and "?" not in text

@@ -18,13 +18,14 @@ from micrograd.compile.writer import CHUNKS, Writer
 
 
 def _unused() -> int:
-    """The count of references that this Python shows for an array in a list of pairs, of which nobody holds a part."""
-    for owner, _ in [(np.zeros(1), 0)]:
+    """The count of references that this Python shows for an array in a list of tuples, of which nobody holds a part."""
+    for owner, _, _ in [(np.zeros(1), 0, 0)]:
         return sys.getrefcount(owner)
     return 0
 
 
 UNUSED = _unused()
+OUTPUTS, EXAMPLES, EACH = 3, 7, 8  # among the arguments of mg_run
 
 
 class NativeKernel:
@@ -37,68 +38,78 @@ class NativeKernel:
         self.table = writer.tables()
         self.loaded = toolchain.load(*writer.units())
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
-        self.c_run = self.loaded.library.mg_run
         self.w = aligned(rolled.shared + 16, self.dtype)
         with np.errstate(over="ignore"):  # in single precision a large number is infinite
             self.w[: len(rolled.constants)] = rolled.constants
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
         first, self.length = writer.results()
         self.picked = slice(first, first + len(rolled.outputs) - len(self.lanes))
-        self.pool: list[Any] = []
+        self.pool: list[tuple[Any, slice, int]] = []  # arrays for results: the owner, which part is it, and where it lies
         self.v = aligned(rolled.lanes * self.block + 64, self.dtype)
         self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
         self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()
-        self.o, self.out, self.examples = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_long(1)
-        w, v, sums, t = (ctypes.c_void_p(array.ctypes.data) for array in (self.w, self.v, self.s, self.table))
-        self.fixed = (self.pointers, self.indexes, w, self.o, v, sums, t, self.examples, self.out)
+        arrays = (self.w, None, self.v, self.s, self.table)
+        places = (None if array is None else array.ctypes.data for array in arrays)
+        pointers, indexes = map(ctypes.addressof, (self.pointers, self.indexes))
+        self.frame = (ctypes.c_void_p * 9)(pointers, indexes, *places, 1, None)  # the arguments of mg_run
+        self.c_call, self.at_frame = self.loaded.library.mg_call, ctypes.byref(self.frame)
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
         self.held: list[Any] = [None] * len(rolled.spaces)
+        self.present: Any = None  # the last inputs, where all of them are pointed at
         self.kept: dict[int, Any] = {}
         self.bytes = self.w.nbytes + self.v.nbytes + self.s.nbytes + self.table.nbytes
 
     def _fresh(self) -> Any:
-        """An array for the outputs: one that nobody holds a part of any more, or a new one."""
-        for owner, first in self.pool:
+        """The outputs of the next run: a part of an array that nobody holds a part of any more, or of a new one."""
+        for owner, part, at in self.pool:
             if sys.getrefcount(owner) == UNUSED:  # all parts of an array refer to its owner
-                return owner[first : first + self.length]
+                self.frame[OUTPUTS] = at
+                return owner[part]
         array = aligned(self.length, self.dtype, 1)  # the first is the value, the rest the gradient
+        owner, at = array.base, array.ctypes.data
+        first = (at - owner.ctypes.data) // self.dtype.itemsize
+        part = slice(first + self.picked.start, first + self.picked.stop)
         if len(self.pool) < 8:
-            self.pool.append((array.base, (array.ctypes.data - array.base.ctypes.data) // self.dtype.itemsize))
-        return array
+            self.pool.append((owner, part, at))
+        self.frame[OUTPUTS] = at
+        return owner[part]
 
     def run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:
         """The shared outputs, and those of each example, a row each; the caller may keep both."""
-        held = self.held
-        for k, array in enumerate(inputs):
-            if array is not held[k]:
-                self._hold(k, array)
+        if inputs is not self.present:
+            self._hold(inputs)
         result, lanes = self._fresh(), None
-        self.o.value = result.__array_interface__["data"][0]
         if self.rolled.lanes:
             lanes = np.empty((examples, len(self.lanes)), self.dtype)
-            self.out.value, self.examples.value = lanes.__array_interface__["data"][0], examples
+            self.frame[EXAMPLES], self.frame[EACH] = examples, lanes.ctypes.data
         if self.threads > 1 and self.rolled.lanes:
             self._run_threads(examples)
         else:
-            self.c_run(*self.fixed)
-        return result[self.picked], lanes
+            self.c_call(self.at_frame)
+        return result, lanes
 
-    def _hold(self, k: int, array: Any) -> None:
-        """Point at the numbers of a space, which must not go away while they are pointed at."""
-        usable = array
-        if array.dtype is not self.types[k] or not array.flags.c_contiguous:
-            with np.errstate(over="ignore"):
-                usable = np.ascontiguousarray(array, self.types[k])
-        self.held[k] = array if usable is array else None  # a copy is made anew at each call, as the original may change
-        self.kept[k] = usable
-        (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
+    def _hold(self, inputs: Sequence[Any]) -> None:
+        """Point at the numbers of all spaces, which must not go away while they are pointed at."""
+        present: Any = inputs
+        for k, array in enumerate(inputs):
+            if array is self.held[k]:
+                continue
+            usable = array
+            if array.dtype is not self.types[k] or not array.flags.c_contiguous:
+                with np.errstate(over="ignore"):
+                    usable = np.ascontiguousarray(array, self.types[k])
+                present = None  # a copy is made anew at each call, as the original may change
+            self.held[k] = array if usable is array else None
+            self.kept[k] = usable
+            (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
+        self.present = present
 
     @property
     def address(self) -> int:
         """Where ``mg_run`` lies."""
-        return ctypes.cast(self.c_run, ctypes.c_void_p).value or 0
+        return ctypes.cast(self.loaded.library.mg_run, ctypes.c_void_p).value or 0
 
     def addresses(self, inputs: Sequence[Any], first: int = 0) -> tuple[list[Any], Any]:
         """The numbers of the spaces from the first one on as arrays that C reads, and where those lie."""
@@ -108,7 +119,8 @@ class NativeKernel:
 
     def _run_threads(self, examples: int) -> None:
         """The chunks of a batch as ``mg_run`` makes them, each by the next thread that is free."""
-        library, (ins, ixs, w, o, _, _, t, count, out) = self.loaded.library, self.fixed
+        library, count = self.loaded.library, ctypes.c_long(examples)
+        ins, ixs, w, o, _, _, t, _, out = map(ctypes.c_void_p, self.frame)
         start, end = self.rolled.sums
         blocks = -(-examples // self.block)
         chunks = min(blocks, CHUNKS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 import sys
 import threading
 import warnings
@@ -20,7 +19,8 @@ import numpy as np
 
 from micrograd import trees
 from micrograd.anomaly import _line_outside
-from micrograd.compile.arguments import Argument, builder, describe, detailed
+from micrograd.compile.arguments import Argument, describe, detailed
+from micrograd.compile.calls import Call, Calls
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.parameters import Parameters
 from micrograd.compile.recording import Recording, Request, Routine, Stats, is_within
@@ -34,7 +34,6 @@ from micrograd.engine import Value
 BACKENDS = ("auto", "numpy", "native")
 DTYPES = {"float64": np.float64, "float32": np.float32}
 REDUCTIONS = (None, "sum", "mean")
-REMEMBERED_BYTES = 32 << 20  # how much of the arguments of calls a program may keep alive
 _warned: set[str] = set()
 
 
@@ -59,9 +58,7 @@ class Program:
         # by the id of an instance: the state of its program, and a reference to it
         self._methods: dict[int, tuple[dict[str, Any], Any]] = {}
         self._recordings: dict[Any, list[Recording]] = {}
-        # calls by the identity of their arguments: lists as they were, and what was found
-        self._remembered: dict[Any, Any] = {}
-        self._remembered_bytes = 0
+        self._calls = Calls()
         self._as_real: set[int] = set()  # arguments whose integers are numbers to the function
         self._around: Any = None  # the surroundings of the function when it was last recorded
         self._last: Routine | None = None
@@ -128,7 +125,7 @@ class Program:
         with self._lock:
             recording, numbers, examples = self._asked("jacobian", args, positions)
             outs = len(recording.tape.outputs)
-            width = sum(recording.tape.spaces[space].size for p in positions for space in recording.real_spaces(p))
+            width = sum(recording.gradient_by(p)[0] for p in positions)
             rows = [self._gradients(recording, positions, numbers, outs + i * width, examples) for i in range(outs)]
         return _arranged(
             recording.structure,
@@ -223,9 +220,19 @@ class Program:
         self, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None, vectors: Sequence[Any] = ()
     ) -> tuple[Recording, Any, int]:
         """The numbers that a request gives; ``wrt`` is None for none, () for the captured parameters."""
+        asked = (what, wrt, *map(id, args))
+        call = self._calls.find(asked)
+        if call is None or is_within() or self._around.changed() or not call.holds():
+            call = self._called(asked, what, args, wrt)
+        self._last, self._last_recording = call.routine, call.recording
+        shared, lanes = call.routine.kernel.run(call.spaces(vectors), call.examples)
+        return call.recording, shared if lanes is None else _numbers(call.routine, shared, lanes), call.examples
+
+    def _called(self, asked: Any, what: str, args: tuple[Any, ...], wrt: tuple[int, ...] | None) -> Call:
+        """The call of a request, looked at in full: recorded, differentiated and compiled if there is no routine for it."""
         if is_within():
             raise TypeError(
-                f"{_line_outside(sys._getframe(2))}: derivatives of a compiled function cannot be part of another function "
+                f"{_line_outside(sys._getframe(3))}: derivatives of a compiled function cannot be part of another function "
                 "that is compiled or differentiated: call the program there, and ask the outer one for its derivatives"
             )
         recording, arguments, examples = self._recorded(args, wrt or ())
@@ -233,9 +240,10 @@ class Program:
             raise TypeError(
                 f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one: use jacobian"
             )
-        routine = self._routine(recording, what, wrt)
-        shared, lanes = routine.kernel.run(recording.inputs(arguments, examples, vectors), examples)
-        return recording, _numbers(routine, shared, lanes), examples
+        call = Call(args, recording, self._routine(recording, what, wrt), arguments, examples)
+        if call.is_plain(self.dtype):
+            self._calls.remember(asked, call)
+        return call
 
     def _routine(self, recording: Recording, what: str, wrt: tuple[int, ...] | None) -> Routine:
         routine = recording.asked.get((what, wrt))
@@ -254,30 +262,14 @@ class Program:
         """
         if self._recordings and self._around.changed():
             self._recordings.clear()  # what the function reads besides its arguments is not what it was
-            self._remembered.clear()
-        asked = (real, *map(id, args))
-        known = self._remembered.get(asked)
-        if known is not None and known.holds():
-            return known.found  # type: ignore[no-any-return]
+            self._calls.clear()
         try:
-            found = self._found_or_made(args, {*real, *self._as_real})
-            self._remember(asked, args, found)
-            return found
+            return self._found_or_made(args, {*real, *self._as_real})
         except BatchedIntegerError as error:
             if error.argument in self._as_real:
                 raise
             self._as_real.add(error.argument)
         return self._recorded(args, real)
-
-    def _remember(self, asked: Any, args: tuple[Any, ...], found: Any) -> None:
-        """Note what a call came to: the same objects, as they were, need no second look."""
-        call = _Call(args, found)
-        if all(call.collects(x, self.dtype) for x in args) and call.bytes <= REMEMBERED_BYTES:
-            self._remembered_bytes += call.bytes
-            if self._remembered_bytes > REMEMBERED_BYTES:  # it holds arrays that nobody else may hold any more
-                self._remembered.clear()
-                self._remembered_bytes = call.bytes
-            self._remembered[asked] = call
 
     def _found_or_made(self, args: tuple[Any, ...], real: set[int]) -> tuple[Recording, list[Argument], int]:
         axes, names = self._axes(len(args)), self._argument_names(len(args))
@@ -335,6 +327,8 @@ class Program:
         return found[:count] + [f"argument {i}" for i in range(len(found), count)]
 
     def _positions(self, wrt: Any, count: int) -> tuple[int, ...]:
+        if type(wrt) is int and 0 <= wrt < count:
+            return (wrt,)
         positions = wrt if isinstance(wrt, tuple) else (wrt,)
         for p in positions:
             if isinstance(p, bool) or not isinstance(p, int) or not -count <= p < count:
@@ -375,8 +369,9 @@ class Program:
         """The function's result: floats, or one array over the batch in the place of each number."""
         count = len(recording.tape.outputs)
         if not self._per_example(recording):
-            leaves = [float(number) for number in numbers[:count]]
-            return leaves[0] if recording.scalar else trees.unflatten(recording.structure, leaves)
+            if recording.scalar:
+                return float(numbers[0])
+            return trees.unflatten(recording.structure, [float(number) for number in numbers[:count]])
         return _arranged(recording.structure, [_over(number, examples) for number in numbers[:count]], 1)
 
     def _gradients(
@@ -385,16 +380,13 @@ class Program:
         """Gradients by several arguments, each in its structure, from the numbers that begin at ``start``."""
         gradients = []
         for p in positions:
-            sizes = [recording.tape.spaces[space].size for space in recording.real_spaces(p)]
-            end = start + sum(sizes)
+            count, build = recording.gradient_by(p)
+            end = start + count
             if recording.batched[p]:
                 rows = [_over(number, examples) for number in numbers[start:end]]
                 part = np.stack(rows, axis=-1) if rows else np.zeros((examples, 0), self.dtype)
             else:
                 part = _array(numbers, start, end)
-            build = recording.builders.get(p)
-            if build is None:
-                build = recording.builders[p] = builder(recording.trees[p], recording.offsets(p), recording.batched[p])
             gradients.append(build(part))
             start = end
         return tuple(gradients)
@@ -464,42 +456,6 @@ class _Traced:
 
     def __str__(self) -> str:
         return str(self.recording.tape)
-
-
-class _Call:
-    """The arguments of a call and what it came to: it holds while its lists and the forms of its arrays are the same."""
-
-    __slots__ = ("args", "arrays", "forms", "found", "lists")
-
-    def __init__(self, args: tuple[Any, ...], found: Any) -> None:
-        self.args, self.found = args, found
-        self.lists: list[tuple[list[Any], list[Any]]] = []
-        self.arrays: list[Any] = []
-        self.forms: list[Any] = []
-
-    def collects(self, x: Any, dtype: Any) -> bool:
-        """Note an argument; False for one that may change without a trace, or whose numbers have to be looked at."""
-        kind = type(x)
-        if kind is np.ndarray:
-            self.arrays.append(x)
-            self.forms.append((x.shape, x.dtype))
-            return bool(x.dtype == dtype and x.flags.c_contiguous)
-        if kind is list:
-            self.lists.append((x, list(x)))
-        if kind is list or kind is tuple:
-            return all(self.collects(part, dtype) for part in x)
-        return kind in (float, int, bool, str) or x is None
-
-    @property
-    def bytes(self) -> int:
-        """What it holds: its arrays, and about as much for itself as a list of its numbers has."""
-        return 1000 + int(sum(x.nbytes for x in self.arrays)) + sum(16 * len(was) for _, was in self.lists)
-
-    def holds(self) -> bool:
-        for now, was in self.lists:
-            if len(now) != len(was) or not all(map(operator.is_, now, was)):
-                return False
-        return [(x.shape, x.dtype) for x in self.arrays] == self.forms
 
 
 def _check(fn: Any, batch: Any, reduce: Any, backend: Any, dtype: Any, threads: Any) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from micrograd import trees
 from micrograd.compile import tape as tapes
 from micrograd.compile.adjoint import adjoint
-from micrograd.compile.arguments import Argument, Place, rebuild
+from micrograd.compile.arguments import Argument, Build, Place, builder, rebuild
 from micrograd.compile.parameters import Reader
 from micrograd.compile.roll import roll
 from micrograd.compile.schedule import schedule
@@ -144,7 +144,7 @@ class Recording:
         self.captured = trace.captured
         self.reader = Reader(self.captured)
         self.routines: dict[Request, Routine] = {}
-        self.builders: dict[int, Callable[[Any], Any]] = {}  # by argument: what puts a gradient into its structure
+        self.builders: dict[int, tuple[int, Build]] = {}  # see gradient_by
         self.asked: dict[Any, Routine] = {}  # the same by what was asked for and by which arguments
         self._bounds: dict[tuple[int, int], tuple[Any, Any]] | None = None
         self._weights: dict[int, Any] = {}
@@ -170,14 +170,17 @@ class Recording:
         """The spaces of an argument's real numbers."""
         return [space for space in self.spaces[argument] if self.tape.spaces[space].kind == "real"]
 
-    def offsets(self, argument: int) -> dict[int, int]:
-        """By part of an argument, where its numbers begin among the argument's real ones."""
-        found, at = {}, 0
-        for part, space in enumerate(self.spaces[argument]):
-            if self.tape.spaces[space].kind == "real":
-                found[part] = at
-                at += self.tape.spaces[space].size
-        return found
+    def gradient_by(self, argument: int) -> tuple[int, Build]:
+        """How many real numbers an argument has, and what puts a gradient by them into its structure."""
+        known = self.builders.get(argument)
+        if known is None:
+            offsets, at = {}, 0
+            for part, space in enumerate(self.spaces[argument]):
+                if self.tape.spaces[space].kind == "real":
+                    offsets[part] = at
+                    at += self.tape.spaces[space].size
+            known = self.builders[argument] = at, builder(self.trees[argument], offsets, self.batched[argument])
+        return known
 
     def fits(self, arguments: list[Argument]) -> bool:
         """Whether the integers that became part of the program are the same."""

@@ -242,6 +242,12 @@ def plain(instruction: Any) -> list[Any]:
     return [instruction]
 
 
+def every(view: Any) -> Any:
+    """All addresses that a view comes to lie on, in the turns of a loop too."""
+    turns = np.arange(getattr(view, "turns", 1)) * getattr(view, "shift", 0)
+    return (np.asarray(view).ravel()[:, None] + turns).ravel()
+
+
 def with_views(instruction: Instruction, new: Sequence[Any]) -> Instruction:
     """The same instruction at other addresses."""
     if isinstance(instruction, Map):

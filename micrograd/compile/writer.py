@@ -14,6 +14,7 @@ import numpy as np
 from micrograd.compile.kernels import declared, needed, prelude
 from micrograd.compile.loops import Loops
 from micrograd.compile.products import Products
+from micrograd.compile.straight import Straight
 from micrograd.compile.streams import Stream
 from micrograd.compile.tables import Tables
 from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Take
@@ -24,7 +25,7 @@ CACHE_BYTES, OUTER_CACHE_BYTES = 1 << 18, 1 << 20  # where the numbers of the ex
 CHUNKS = 32  # of a batch: they do not depend on the count of threads, and their sums are added up in order
 
 
-class Writer(Loops, Products, Tables):
+class Writer(Loops, Products, Straight, Tables):
     """The C text of a program, with numbers of the C type ``real``."""
 
     def __init__(self, rolled: Rolled, real: str) -> None:
@@ -63,10 +64,10 @@ class Writer(Loops, Products, Tables):
 
     def _program(self) -> str:
         rolled = self.rolled
-        before = self._phase("before", rolled.before)
-        after = self._phase("after", rolled.after) + self._results_out()
-        if not rolled.lanes:
-            before += after
+        if rolled.lanes:
+            before, after = self._phase("before", rolled.before), self._phase("after", rolled.after) + self._results_out()
+        else:
+            before = self._phase("before", [*rolled.before, *rolled.after]) + self._results_out()
         batch = self._phase("batch", rolled.batch) if rolled.lanes else ""
         copies = "".join(
             f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n"
@@ -82,6 +83,7 @@ class Writer(Loops, Products, Tables):
             text.append(RUN_BATCH.format(start=start, sums=rolled.sums[1] - start, chunks=CHUNKS))
         else:
             text.append(RUN)
+        text.append(CALL)
         head = f"#define real {self.real}\n#define L {self.lanes}\n"
         self.entries = "\n".join(text)
         return "\n".join([head, prelude(frozenset(self.needs)), MACROS, *self.parts, self.entries])
@@ -116,10 +118,14 @@ class Writer(Loops, Products, Tables):
     def _phase(self, name: str, instructions: Sequence[Instruction]) -> str:
         """Functions of some statements each, and the calls of them."""
         self.phase = instructions
+        if not self.rolled.lanes and self.is_straight(instructions):
+            bodies = self.straight(instructions, self.statements)
+        else:
+            starts = range(0, len(instructions), STATEMENTS)
+            bodies = ["\n".join(f"{{ {self.statements(i)} }}" for i in instructions[k : k + STATEMENTS]) for k in starts]
         calls = []
-        for number in range(0, len(instructions), STATEMENTS):
-            body = "\n".join("{ " + self.statements(i) + " }" for i in instructions[number : number + STATEMENTS])
-            part = f"{name}_{number // STATEMENTS}"
+        for number, body in enumerate(bodies):
+            part = f"{name}_{number}"
             self.parts.append(f"static void {part}(MG_STATE) {{ MG_USED;\n{body}\n}}\n")
             calls.append(f"  {part}(in, ix, w, o, v, s, t, first, last, count);\n")
         if name == "batch":
@@ -184,6 +190,9 @@ RUN_HEAD = (
     "void mg_run(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, "
     "const int32_t *t, long examples, real *out)"
 )
+CALL = """// The same with its arguments in an array.
+void mg_call(void *const *a) { mg_run(a[0], a[1], a[2], a[3], a[4], a[5], a[6], (long)(intptr_t)a[7], a[8]); }
+"""
 RUN = f"""{RUN_HEAD} {{
   (void)v, (void)s, (void)examples, (void)out;
   mg_before(in, ix, w, o, t);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from array import array
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -541,3 +542,16 @@ def test_an_installed_package_is_not_looked_through_but_what_its_objects_hold_is
     patch.rate = 5.0  # type: ignore[attr-defined]
     assert program(1.0) == 5.0
     assert len(program._around._probes) < 10
+
+
+@pytest.mark.parametrize("change", [-0.0, 1, True, np.float64(2.0), Value(2.0)], ids=repr)
+def test_an_entry_of_a_nested_list_or_dict_that_was_replaced(change: Any) -> None:
+    """Remembered calls are told apart by all that their lists hold, types and signs of zeros too."""
+    program = micrograd.compile(lambda p: [p["a"][0] / abs(p["a"][1]), *p["a"]])
+    number = float(change)
+    args = {"a": [abs(number), 5.0]}
+    for _ in range(2):
+        assert program(args) == [abs(number) / 5.0, abs(number), 5.0]
+    args["a"][0] = change
+    found = program(args)[0]
+    assert (found, math.copysign(1.0, found)) == (number / 5.0, math.copysign(1.0, number))

@@ -20,6 +20,8 @@ from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
 from micrograd.optim import Optimizer
 
+COPIED = 256  # numbers of an example's array, at most
+_STILL = frozenset([float, int, bool, str, type(None)])
 JOB = np.dtype([("program", np.uintp), ("inputs", np.uintp), ("examples", np.int64)])  # mg_job
 
 
@@ -45,7 +47,7 @@ class Driver:
         self.moves = parameters._moves
         self.known["program"] = 0
         self.held: list[Any] = []  # the arrays that the known jobs point at
-        self.programs: dict[int, tuple[Any, int, Any, Any]] = {}  # by id of the recording: see _program
+        self.programs: dict[int, tuple[Any, int, list[int], Any]] = {}  # by id of the recording: see _program
 
     def forget_examples(self) -> None:
         """Look at all examples anew."""
@@ -85,27 +87,28 @@ class Driver:
     def singles(self, numbers: Any, data: Sequence[tuple[Any, ...]], alone: bool) -> Any:
         """The jobs of some examples, ``alone`` of one step only: StretchError where an example may change meanwhile."""
         living: list[int] = []
-        present: list[Any] = []
-        for number in numbers[self.known["program"][numbers] == 0].tolist():
-            own = type(data) not in (list, tuple)  # a container of the user's, which is asked once a step
-            if own and not alone:
-                raise StretchError
+        missing = numbers[self.known["program"][numbers] == 0].tolist()
+        own = type(data) not in (list, tuple)  # a container of the user's, which is asked once a step
+        if own and missing and not alone:
+            raise StretchError
+        self.program._renew()
+        inputs = _Inputs()
+        for number in missing:
             example = data[number]
             if own or not _is_plain(example):
                 living.append(number)
                 if not alone:
                     raise StretchError
-            recording, arguments, _ = self.program._recorded(example, ())
-            kernel, entry, fixed, _ = self._program(recording)
-            parts = [part for argument in arguments for part in argument.parts]
-            arrays, places = kernel.addresses(parts, 1)
-            row = fixed.copy()
-            row[1 : 1 + len(parts)] = places
-            (present if number in living else self.held).append((arrays, row))
-            self.known[number] = entry, row.__array_interface__["data"][0], 1
+            recording, arguments, _ = self.program._fitting(example, ())
+            inputs.add(self._program(recording), [part for argument in arguments for part in argument.parts])
+        if missing:
+            self.known[missing] = inputs.jobs()
+            if living:
+                self.present = inputs
+            else:
+                self.held.append(inputs)
         jobs = self.known[numbers]
         self.known["program"][living] = 0
-        self.present = present
         return jobs
 
     def batches(self, args: tuple[Any, ...], steps: int, examples: int) -> Any:
@@ -122,7 +125,7 @@ class Driver:
         jobs["inputs"] = table.ctypes.data + np.arange(steps) * table.strides[0]
         return jobs
 
-    def _program(self, recording: Recording) -> tuple[Any, int, Any, Any]:
+    def _program(self, recording: Recording) -> tuple[Any, int, list[int], Any]:
         """A recording's kernel, the address of its mg_program, where its inputs lie for no arguments, and what holds them.
 
         NotNativeError if it cannot be driven from C.
@@ -139,7 +142,7 @@ class Driver:
             none = [Argument(None, [np.zeros(0)] * len(spaces)) for spaces in recording.spaces]
             arrays, fixed = kernel.addresses(recording.inputs(none, 1))
             held = recording, results, entry, arrays
-            known = self.programs[id(recording)] = kernel, entry.ctypes.data, np.array(fixed, np.uintp), held
+            known = self.programs[id(recording)] = kernel, entry.ctypes.data, fixed, held
         return known
 
     def _fits(self, recording: Recording, kernel: Any) -> bool:
@@ -155,11 +158,50 @@ class Driver:
         )
 
 
+class _Inputs:
+    """Where the inputs of single examples lie, and what holds them: few numbers are copied side by side."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []  # pointers to the spaces of one example after the other
+        self.starts: list[int] = []  # where an example's begin
+        self.entries: list[int] = []  # the addresses of the programs
+        self.arrays: list[Any] = []
+        self.copied: list[Any] = []  # as whole numbers of eight bytes
+        self.spots: list[int] = []  # the pointers to them
+
+    def add(self, program: tuple[Any, int, list[int], Any], parts: list[Any]) -> None:
+        """The next example, of a program as :meth:`Driver._program` gives it."""
+        kernel, entry, fixed, _ = program
+        start = len(self.rows)
+        self.starts.append(start)
+        self.entries.append(entry)
+        self.rows += fixed
+        for i, (part, kind) in enumerate(zip(parts, kernel.types[1:], strict=False), start + 1):
+            usable = np.ascontiguousarray(part, kind)
+            if usable.size <= COPIED:
+                self.copied.append(usable.ravel().view(np.int64))
+                self.spots.append(i)
+            else:
+                self.arrays.append(usable)
+                self.rows[i] = usable.ctypes.data
+
+    def jobs(self) -> Any:
+        """A job for each example, valid as long as this lives."""
+        self.table, self.numbers = np.array(self.rows, np.uintp), np.concatenate([np.zeros(0, np.int64), *self.copied])
+        ends = np.cumsum([len(part) for part in self.copied], dtype=np.uintp)
+        firsts = np.concatenate([np.zeros(1, np.uintp), ends[:-1]])[: len(ends)]
+        self.table[self.spots] = np.uintp(self.numbers.ctypes.data) + np.uintp(8) * firsts
+        jobs = np.empty(len(self.starts), JOB)
+        jobs["program"], jobs["examples"] = self.entries, 1
+        jobs["inputs"] = self.table.ctypes.data + 8 * np.array(self.starts)
+        return jobs
+
+
 def _is_plain(x: Any) -> bool:
     """Whether an example is made of numbers, strings and arrays in lists, tuples and dicts, and of nothing that lives on."""
     kind = type(x)
     if kind is list or kind is tuple:
-        return all(map(_is_plain, x))
+        return _STILL.issuperset(map(type, x)) or all(map(_is_plain, x))
     if kind is dict:
         return all(map(_is_plain, x.values()))
-    return kind in (float, int, bool, str, type(None)) or (kind is np.ndarray and x.dtype.kind != "O")
+    return kind in _STILL or (kind is np.ndarray and x.dtype.kind != "O")

@@ -256,13 +256,21 @@ class Program:
         return routine
 
     def _recorded(self, args: tuple[Any, ...], real: tuple[int, ...]) -> tuple[Recording, list[Argument], int]:
-        """The recording that fits some arguments, made if there is none.
+        """The recording that fits some arguments, made if there is none."""
+        self._renew()
+        return self._fitting(args, real)
+
+    def _renew(self) -> None:
+        """Forget what was recorded if what the function reads besides its arguments is not what it was."""
+        if self._recordings and self._around.changed():
+            self._recordings.clear()
+            self._calls.clear()
+
+    def _fitting(self, args: tuple[Any, ...], real: tuple[int, ...]) -> tuple[Recording, list[Argument], int]:
+        """The same where nothing else has changed.
 
         Integers of a batch that the function uses as numbers are real numbers from then on.
         """
-        if self._recordings and self._around.changed():
-            self._recordings.clear()  # what the function reads besides its arguments is not what it was
-            self._calls.clear()
         try:
             return self._found_or_made(args, {*real, *self._as_real})
         except BatchedIntegerError as error:
@@ -274,10 +282,13 @@ class Program:
     def _found_or_made(self, args: tuple[Any, ...], real: set[int]) -> tuple[Recording, list[Argument], int]:
         axes, names = self._axes(len(args)), self._argument_names(len(args))
         arguments = [describe(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
-        examples = _examples(arguments, axes, names)
+        examples = _examples(arguments, axes, names) if self.batch is not None else 1
         key = tuple(argument.key for argument in arguments)
-        known = self._recordings.get(key, [])
-        recording = next((r for r in known if not r.trace.frozen or r.fits(arguments)), None)
+        recording = None
+        for known in self._recordings.get(key, ()):
+            if not known.trace.frozen or known.fits(arguments):
+                recording = known
+                break
         if recording is None:
             arguments = [detailed(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
             self._parameters._capture(Surroundings(self.fn).values)

@@ -103,6 +103,9 @@ class Routine:
     lanes: Any  # for each output whether each example has its own
 
 
+FEW = 100  # numbers, of which a list is quicker than an array
+
+
 class Recording:
     """One run of the function: its tape, what it captured, and the routines made of it.
 
@@ -146,7 +149,7 @@ class Recording:
         self.routines: dict[Request, Routine] = {}
         self.builders: dict[int, tuple[int, Build]] = {}  # see gradient_by
         self.asked: dict[Any, Routine] = {}  # the same by what was asked for and by which arguments
-        self._bounds: dict[tuple[int, int], tuple[Any, Any]] | None = None
+        self._bounds: dict[tuple[int, int], tuple[Any, Any, int]] | None = None
         self._weights: dict[int, Any] = {}
 
     def _symbols(self, argument: Argument, spaces: list[int], batched: bool) -> Any:
@@ -192,15 +195,19 @@ class Recording:
 
     def check(self, arguments: list[Argument]) -> None:
         """IndexError for an integer outside the table that it picks from."""
-        for (argument, part), (positions, sizes) in self._tables().items():
+        for (argument, part), (positions, sizes, least) in self._tables().items():
             picked = arguments[argument].parts[part]
+            ends = picked.ravel().tolist() if picked.size < FEW else (picked.min(), picked.max())
+            if -least <= min(ends) and max(ends) < least:
+                continue
             picked = picked.reshape(len(picked) if self.batched[argument] else 1, -1)[:, positions]
             if not ((picked < sizes) & (picked >= -sizes)).all():
                 row, column = np.argwhere((picked >= sizes) | (picked < -sizes))[0]
                 raise IndexError(f"take(): index {int(picked[row, column])} is outside a table of {int(sizes[column])}")
 
-    def _tables(self) -> dict[tuple[int, int], tuple[Any, Any]]:
-        """By argument and part: the positions of the integers that pick, and the sizes of the tables that they pick from."""
+    def _tables(self) -> dict[tuple[int, int], tuple[Any, Any, int]]:
+        """By argument and part: the positions of the integers that pick, the sizes of the tables that they pick from, and
+        the least of those."""
         if self._bounds is None:
             found: dict[tuple[int, int], dict[int, int]] = {}
             for (space, position), size in self.trace.bounds.items():
@@ -209,13 +216,14 @@ class Recording:
                 where: (
                     slice(None) if list(sizes) == list(range(len(sizes))) else list(sizes),
                     np.array(list(sizes.values())),
+                    min(sizes.values()),
                 )
                 for where, sizes in found.items()
             }
-            for where, (positions, sizes) in self._bounds.items():
+            for where, (positions, sizes, least) in self._bounds.items():
                 argument, part = where
                 if isinstance(positions, slice) and len(sizes) != self.tape.spaces[self.spaces[argument][part]].size:
-                    self._bounds[where] = list(range(len(sizes))), sizes
+                    self._bounds[where] = list(range(len(sizes))), sizes, least
         return self._bounds
 
     # ------------------------------------------------------------------------------------------------------ routines

@@ -51,8 +51,10 @@ class Products(Places):
                 )
         elif k == 1:
             call = self._outer((pa, ar), (pb, bs), (pc, cr, cs), (r, s), add)
-        elif (r == 1 or s == 1) and (ak == 1 or k == 1) and (bk == 1 or k == 1) and k > 1:
-            call = self.call("mt", r, s, k, pa, ar, pb, bs, 1, 0, 0, pc, cr, cs, add)
+        elif s == 1 and ak == bk == 1:
+            call = self.call("mv", r, k, pa, ar, pb, pc, cr, add)
+        elif r == 1 and ak == bk == 1:
+            call = self.call("mv", s, k, pb, bs, pa, pc, cs, add)
         elif (bs == 1 or s == 1) and (cs == 1 or s == 1) and s > 1:
             call = self.call("mm", r, s, k, pa, ar, ak, pb, bk, pc, cr, add)
         elif (ar == 1 or r == 1) and (cr == 1 or r == 1) and r > 1:

@@ -119,6 +119,9 @@ void mg(int R, int S, int K, const real *A, long ar, long ak, const real *B, lon
         long cs, int acc) {
   mg_mg(R, S, K, A, ar, ak, B, bs, bk, C, cr, cs, acc);
 }
+void mv(int R, int K, const real *A, long ar, const real *x, real *C, long cr, int acc) {
+  mg_mv(R, K, A, ar, x, C, cr, acc);
+}
 real sum(int n, const real *x) { return mg_sum(n, x); }
 real dot(int n, const real *a, long sa, const real *b, long sb) { return mg_dot(n, a, sa, b, sb); }
 """
@@ -319,6 +322,16 @@ def test_mm_and_mt_of_the_sizes_of_a_network(kernels: Kernels, shape: tuple[int,
     (ar, ak), (bk, _), (cr, cs), (br, _), zero = steps(a), steps(b), steps(out), steps(c), ctypes.c_long(0)
     check_product(kernels, out, a @ b, 0, lambda: kernels.call("mm", *shape, a, ar, ak, b, bk, out, cr, 0))
     check_product(kernels, out, a @ c.T, 1, lambda: kernels.call("mt", *shape, a, ar, c, br, 1, zero, zero, out, cr, cs, 1))
+
+
+@pytest.mark.parametrize(("rows", "depth"), [(1, 5), (4, 3), (3, 8), (4, 8), (9, 16), (50, 784), (10, 50), (7, 21)], ids=str)
+@pytest.mark.parametrize("acc", [0, 1])
+def test_mv_is_a_matrix_times_a_vector(kernels: Kernels, rows: int, depth: int, acc: int) -> None:
+    rng = np.random.default_rng(rows)
+    a, x = strided(rng, kernels.dtype, rows, depth), strided(rng, kernels.dtype, depth, 1)[:, 0].copy()
+    out = strided(rng, kernels.dtype, rows, 3)[:, 1]
+    (ar, _), (cr,) = steps(a), steps(out)
+    check_product(kernels, out, a @ x, acc, lambda: kernels.call("mv", rows, depth, a, ar, x, out, cr, acc))
 
 
 @pytest.mark.parametrize("seed", range(40))

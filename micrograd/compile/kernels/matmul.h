@@ -77,6 +77,30 @@ MG_APART real mg_dot(int n, const real *a, long sa, const real *b, long sb) {
   return sum;
 }
 
+//@ mv: needs base vector sum dot
+// C[r cr] (+)= sum over k of A[r ar + k] x[k]: four rows at once, which share x and come from memory side by side.
+#define MG_BESIDE 4
+MG_APART void mg_mv(int R, int K, const real *A, long ar, const real *x, real *C, long cr, int acc) {
+  int r = 0;
+  for (; K >= MG_LANES && r + MG_BESIDE <= R; r += MG_BESIDE) {
+    const real *a = A + r * ar;
+    mg_v sums[MG_BESIDE] = {{0}};
+    int k = 0;
+    for (; k + MG_LANES <= K; k += MG_LANES)
+#pragma GCC unroll 4
+      for (int j = 0; j < MG_BESIDE; j++) sums[j] += MG_LOAD(a + j * ar + k) * MG_LOAD(x + k);
+    for (int j = 0; j < MG_BESIDE; j++) {
+      real sum = mg_lanes_sum(sums[j]);
+      for (int i = k; i < K; i++) sum += a[j * ar + i] * x[i];
+      C[(r + j) * cr] = acc ? C[(r + j) * cr] + sum : sum;
+    }
+  }
+  for (; r < R; r++) {
+    const real sum = mg_dot(K, A + r * ar, 1, x, 1);
+    C[r * cr] = acc ? C[r * cr] + sum : sum;
+  }
+}
+
 //@ mg: needs base vector sum dot
 // C[r cr + s cs] (+)= sum over k of A[r ar + k ak] B[s bs + k bk], any strides.
 MG_APART void mg_mg(int R, int S, int K, const real *A, long ar, long ak, const real *B, long bs, long bk, real *C, long cr,

@@ -378,10 +378,10 @@ class Program:
 
     def _result(self, recording: Recording, numbers: Any, examples: int) -> Any:
         """The function's result: floats, or one array over the batch in the place of each number."""
+        if recording.one_number:
+            return float(numbers[0])
         count = len(recording.tape.outputs)
         if not self._per_example(recording):
-            if recording.scalar:
-                return float(numbers[0])
             return trees.unflatten(recording.structure, [float(number) for number in numbers[:count]])
         return _arranged(recording.structure, [_over(number, examples) for number in numbers[:count]], 1)
 

@@ -142,6 +142,7 @@ class Recording:
         leaves, self.structure = trees.flatten(result, "the result")
         trace.tape.outputs = list(trace.nodes("the result", leaves))
         self.scalar = isinstance(self.structure, trees.Slot)
+        self.one_number = self.scalar and not (reduce is None and any(batched))  # for all examples together
         self.tape = trace.tape
         self.size = len(trace.tape)
         self.captured = trace.captured

@@ -13,7 +13,7 @@ from micrograd.compile.arguments import Argument
 from micrograd.compile.recording import Recording, Routine
 
 _form = operator.attrgetter("shape", "dtype")
-_STILL = (float, int, bool, str, type(None))  # what cannot change
+_STILL = frozenset([float, int, bool, str, type(None)])  # what cannot change
 REMEMBERED_BYTES = 32 << 20  # how much of the arguments of calls a program may keep alive
 
 
@@ -34,10 +34,14 @@ class Call:
     def is_plain(self, dtype: Any) -> bool:
         """Note what the arguments hold; False if they may change without a trace, or their numbers have to be looked at."""
         for x in self.args:
+            count = len(self.arrays)
             if not self._collects(x, dtype):
                 return False
-            if type(x) in (list, tuple, dict) and not _has_array(x):
-                self.written.append((x, _bytes(x)))
+            if type(x) not in _STILL and len(self.arrays) == count:
+                try:
+                    self.written.append((x, _bytes(x)))
+                except ValueError:  # a key of a dict
+                    return False
         self.forms = list(map(_form, self.arrays))
         return True
 
@@ -46,13 +50,14 @@ class Call:
         if kind is np.ndarray:
             self.arrays.append(x)
             return bool(x.dtype == dtype and x.flags.c_contiguous)
-        if kind is dict:
-            return not _has_array(x) and all(self._collects(part, dtype) for part in x.values())
-        if kind is list and _has_array(x):
+        if kind not in (list, tuple, dict):
+            return kind in _STILL
+        parts, count = x.values() if kind is dict else x, len(self.arrays)
+        if not (_STILL.issuperset(map(type, parts)) or all(self._collects(part, dtype) for part in parts)):
+            return False
+        if kind is list and len(self.arrays) > count:
             self.lists.append((x, list(x)))
-        if kind is list or kind is tuple:
-            return all(self._collects(part, dtype) for part in x)
-        return kind in _STILL
+        return kind is not dict or len(self.arrays) == count
 
     @property
     def bytes(self) -> int:
@@ -101,12 +106,6 @@ class Calls:
     def clear(self) -> None:
         self.known.clear()
         self.bytes = 0
-
-
-def _has_array(x: Any) -> bool:
-    if type(x) is dict:
-        x = list(x.values())
-    return type(x) is np.ndarray or (type(x) in (list, tuple) and any(map(_has_array, x)))
 
 
 def _bytes(x: Any) -> bytes:

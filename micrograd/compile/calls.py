@@ -68,8 +68,9 @@ class Call:
     def holds(self) -> bool:
         """Whether the arguments are what they were; the numbers in arrays are read at each call."""
         try:
-            if any(_bytes(x) != was for x, was in self.written):
-                return False
+            for x, was in self.written:
+                if _bytes(x) != was:
+                    return False
         except ValueError:  # a Value, or something else that has no bytes, has come in
             return False
         for now, before in self.lists:

@@ -6,8 +6,8 @@ and the optimiser works on its array, ``fit`` hands over as many steps as take s
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
 from micrograd.optim import Optimizer
 
+INTEGER = np.dtype(np.int64)
 COPIED = 256  # numbers of an example's array, at most
 _STILL = frozenset([float, int, bool, str, type(None)])
 JOB = np.dtype([("program", np.uintp), ("inputs", np.uintp), ("examples", np.int64)])  # mg_job
@@ -63,10 +64,11 @@ class Driver:
         """Do steps of so many jobs each with these settings of the rule, and give their losses; None without a compiler."""
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
-        rows, firsts = np.array(settings), np.arange(len(settings) + 1) * each
+        rows = np.fromiter(chain.from_iterable(settings), np.float64).reshape(len(settings), -1)
+        firsts = np.arange(len(settings) + 1) * each
         used = rows != 0.0
         changes = np.flatnonzero((used[1:] != used[:-1]).any(axis=1)) + 1  # where the rule leaves out another part
-        parts = list(itertools.pairwise([0, *changes.tolist(), len(rows)]))
+        parts = list(pairwise([0, *changes.tolist(), len(rows)]))
         stepper, rule = optimizer._stepper, optimizer._rule
         if not all(stepper.compiles(rule, rows[start].tolist(), arrays) for start, _ in parts):
             return None
@@ -179,7 +181,7 @@ class _Inputs:
         for i, (part, kind) in enumerate(zip(parts, kernel.types[1:], strict=False), start + 1):
             usable = np.ascontiguousarray(part, kind)
             if usable.size <= COPIED:
-                self.copied.append(usable.ravel().view(np.int64))
+                self.copied.append(usable if part.ndim == 1 and usable.dtype is INTEGER else usable.ravel().view(INTEGER))
                 self.spots.append(i)
             else:
                 self.arrays.append(usable)
@@ -187,7 +189,7 @@ class _Inputs:
 
     def jobs(self) -> Any:
         """A job for each example, valid as long as this lives."""
-        self.table, self.numbers = np.array(self.rows, np.uintp), np.concatenate([np.zeros(0, np.int64), *self.copied])
+        self.table, self.numbers = np.array(self.rows, np.uintp), np.concatenate([np.zeros(0, INTEGER), *self.copied])
         ends = np.cumsum([len(part) for part in self.copied], dtype=np.uintp)
         firsts = np.concatenate([np.zeros(1, np.uintp), ends[:-1]])[: len(ends)]
         self.table[self.spots] = np.uintp(self.numbers.ctypes.data) + np.uintp(8) * firsts

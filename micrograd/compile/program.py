@@ -58,6 +58,7 @@ class Program:
         # by the id of an instance: the state of its program, and a reference to it
         self._methods: dict[int, tuple[dict[str, Any], Any]] = {}
         self._recordings: dict[Any, list[Recording]] = {}
+        self._known_counts: dict[int, tuple[list[bool], list[str]]] = {}  # of arguments: which are batched, and their names
         self._calls = Calls()
         self._as_real: set[int] = set()  # arguments whose integers are numbers to the function
         self._around: Any = None  # the surroundings of the function when it was last recorded
@@ -280,7 +281,9 @@ class Program:
         return self._recorded(args, real)
 
     def _found_or_made(self, args: tuple[Any, ...], real: set[int]) -> tuple[Recording, list[Argument], int]:
-        axes, names = self._axes(len(args)), self._argument_names(len(args))
+        if len(args) not in self._known_counts:
+            self._known_counts[len(args)] = self._axes(len(args)), self._argument_names(len(args))
+        axes, names = self._known_counts[len(args)]
         arguments = [describe(x, names[i], axes[i], i in real) for i, x in enumerate(args)]
         examples = _examples(arguments, axes, names) if self.batch is not None else 1
         key = tuple(argument.key for argument in arguments)

@@ -60,7 +60,12 @@ class Stream:
 
 
 def streams(instructions: list[Any]) -> list[Any]:
-    """The same instructions, with those that follow each other in streams where they can."""
+    """The same instructions, with those that follow each other in streams where they can: in as few as can be."""
+    return min((_streams(instructions, late) for late in (False, True)), key=len)
+
+
+def _streams(instructions: list[Any], late: bool) -> list[Any]:
+    """The same; ``late`` lets an instruction of one step come at the end of a stream, too."""
     made: list[Any] = []
     parts: list[Part] = []
     later: list[Any] = []  # what needs numbers of the open stream, and so has to come after it
@@ -80,7 +85,7 @@ def streams(instructions: list[Any]) -> list[Any]:
                 made.append(instruction)
             continue
         waits = _reads_any(instruction, later)
-        part = _joined(instruction, walk, parts) if walk is not None and not waits else None
+        part = _joined(instruction, walk, parts, late) if walk is not None and not waits else None
         if part is not None:
             parts.append(part)
         elif waits or _depends(instruction, parts):
@@ -180,14 +185,16 @@ def _ends(view: Any) -> tuple[int, int] | None:
     return None if step is None else (int(view[0]), step[0])
 
 
-def _joined(instruction: Any, walk: Walk, parts: list[Part]) -> Part | None:
+def _joined(instruction: Any, walk: Walk, parts: list[Part], late: bool) -> Part | None:
     """The instruction as the next part of a stream, None if it cannot be."""
     if walk.steps > 1 and abs(walk.steps - parts[0].walk.steps) > LAG:
         return None
     for turned in (False, True) if walk.turnable and walk.steps > 1 else (False,):
         way = walk.turned() if turned else walk
-        lag = _lag(way, parts)
-        if lag is not None:
+        lag, most = _lag(way, parts), LAG
+        if late and walk.steps == 1:
+            most += parts[0].walk.steps
+        if lag is not None and lag <= most:
             return Part(instruction, way, lag, turned)
     return None
 
@@ -215,4 +222,4 @@ def _lag(walk: Walk, parts: list[Part]) -> int | None:
                 else:
                     needed = part.lag + (first - begin) // stride
                 lag = max(lag, needed)
-    return lag if lag <= LAG else None
+    return lag

@@ -56,6 +56,28 @@ def test_a_simulation_is_run_as_streams_in_no_more_memory() -> None:
     assert scheduled.lanes <= program._last.rolled.lanes
 
 
+def growth(market: Any, z: Any) -> Any:
+    """A price that each step multiplies, and its mean: what the way back has at its last step comes from the first price."""
+    price, total = market[0], 0.0
+    for i in range(STEPS):
+        price = price * (market[1] * z[i] + market[2]).exp()
+        total = total + price
+    return (total / STEPS - 0.5).relu()
+
+
+@pytest.mark.parametrize("examples", [1, 9, 70])
+def test_the_way_back_is_one_stream_and_so_are_its_sums(examples: int) -> None:
+    random = np.random.default_rng(examples)
+    market, z = np.array([2.0, 0.1, 0.01]), random.normal(size=(examples, STEPS))
+    program = micrograd.compile(growth, batch=(None, 0), reduce="mean", backend="native")
+    value, gradient = program.value_and_grad(market, z)
+    found = [micrograd.value_and_grad(growth)(market.tolist(), row.tolist()) for row in z]
+    np.testing.assert_allclose(value, np.mean([v for v, _ in found]), rtol=1e-12)
+    np.testing.assert_allclose(gradient, np.mean([g for _, g in found], axis=0), rtol=1e-11)
+    assert program._last is not None
+    assert sum(isinstance(i, Stream) for i in schedule(program._last.rolled).batch) == 2  # forward and back
+
+
 @pytest.mark.parametrize("width", [15, 16, 17, 40])
 def test_wide_layers_over_a_batch(width: int) -> None:
     model = MLP(3, [width, width, 1], activation="tanh", seed=1)

@@ -196,6 +196,15 @@ class Parameters:
             self._own = _move([v for v in self.values if v.__class__ in (Value, BufferedValue)] if own else new)
         return self
 
+    def _begin_with(self, values: Sequence[Value]) -> bool:
+        """Have these first, in this order, where all are among the parameters; whether that is another order than before."""
+        first = list(map(id, values))
+        if not self._known.issuperset(first) or first == [id(v) for v in self.values[: len(first)]]:
+            return False
+        self.values[:] = [*values, *(v for v in self.values if id(v) not in set(first))]
+        self._own = _move(self.values)
+        return True
+
     @property
     def data(self) -> Any:
         """All numbers, an array that may be written to.  RuntimeError where they lie in the arrays of other programs."""

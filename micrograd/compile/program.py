@@ -177,6 +177,12 @@ class Program:
             raise RuntimeError(f"{self._name} was not recorded yet, so its parameters are not known: call it once before")
         return self._parameters._adopt()
 
+    def _begin_with(self, values: Sequence[Value]) -> None:
+        """Let the parameters begin with these, if they are among them, as an optimiser has them in one stretch then."""
+        if self._parameters._begin_with(values):
+            self._recordings.clear()  # which have the parameters in the order of before
+            self._calls.clear()
+
     def as_objective(self, x0: Any, *args: Any) -> tuple[Any, Any]:
         """``(fun, x0)`` for SciPy: ``scipy.optimize.minimize(*program.as_objective(x0), jac=True)``.
 

@@ -64,6 +64,7 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
         **{name: getattr(program, name) for name in SETTINGS},
         "labels": [v.label for v in captured],
         "shown": program._shown_names(captured),
+        "as_real": sorted(program._as_real),
         "kinds": ["constant" if v.parents else v.kind for v in captured],
         "recordings": [_described(recording, captured) for recording in recordings],
     }
@@ -186,6 +187,7 @@ def load_program(path: str | os.PathLike[str]) -> Program:
     except files._FAULTS as error:
         raise ValueError(f"{os.fspath(path)} is not a program that micrograd saved, or it is damaged: {error}") from None
     program._parameters._capture(saved.captured)
+    program._as_real.update(saved.as_real)
     return program
 
 
@@ -202,6 +204,7 @@ class _File:
             v = engine._node(leaves[kind], number, engine.NO_PARENTS, ())
             v.label = str(label)
             self.captured.append(v)
+        self.as_real = [_within(i, len(self.argument_names), "arguments") for i in about["as_real"]]
         self.shown = {id(v): str(name) for name, v in zip(about["shown"], self.captured, strict=True)}
         self.saved: dict[str, list[_Saved]] = {}
         for i, description in enumerate(about["recordings"]):

@@ -255,6 +255,14 @@ class Symbol(Value):
     __lt__, __gt__ = _comparison(LESS), _comparison(LESS, swapped=True)
     __le__, __ge__ = _comparison(LESS_EQUAL), _comparison(LESS_EQUAL, swapped=True)
 
+    def __eq__(self, other: object) -> Any:
+        """Identity, as of all Values; a number that it were compared with is a choice that would be frozen."""
+        if isinstance(other, Value) or ops.real(other) is None:
+            return NotImplemented
+        return _refuse("this line compares by == or in", _BRANCH)
+
+    __hash__ = Value.__hash__
+
     def __pow__(self, exponent: Any) -> Any:
         if isinstance(exponent, Value):
             return self._pow(exponent)

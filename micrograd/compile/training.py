@@ -20,6 +20,7 @@ from micrograd import engine, trees
 from micrograd.compile import files
 from micrograd.compile.arguments import _stacked
 from micrograd.compile.driver import Driver, NotNativeError
+from micrograd.compile.parameters import Parameters
 from micrograd.compile.program import Program
 from micrograd.compile.steps import flatten
 from micrograd.optim import Optimizer
@@ -67,6 +68,10 @@ def fit(
     if not isinstance(program, Program):
         raise TypeError(
             f"fit() takes a compiled loss, got {type(program).__name__}: write fit(micrograd.compile(loss), ...)"
+        )
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"fit() takes an optimizer after the data, got {type(optimizer).__name__}: write optim.Adam(model.parameters())"
         )
     for name, number in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
         if isinstance(number, bool) or not isinstance(number, int) or number < (0 if name == "seed" else 1):
@@ -217,8 +222,10 @@ class _Run:
         self.losses: list[float] = []
         if not program._recordings:
             program(*source.first())
-        flatten(optimizer)
+        if not isinstance(optimizer.parameters, Parameters):
+            program._begin_with(optimizer.parameters)
         self.parameters = program.parameters
+        flatten(optimizer)
         own_step = getattr(optimizer.step, "__func__", None) is Optimizer.step
         self.driver = Driver(program, optimizer, source.count) if own_step else None
         self.at_once = 1  # the steps that are done before the bar moves
@@ -226,6 +233,8 @@ class _Run:
             raise ValueError(
                 "fit() trains what the function captured, but it captured no Values: let it use a model from outside"
             )
+        if not {id(v) for v in self.parameters} & {id(v) for v in optimizer.parameters}:
+            raise ValueError("fit(): the loss does not depend on any of the optimizer's parameters")
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
 

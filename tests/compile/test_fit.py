@@ -232,10 +232,10 @@ def test_batches_in_c_are_those_in_python_and_the_last_may_be_smaller(monkeypatc
 
 
 def test_an_index_outside_its_table_is_an_error_in_a_stretch_too() -> None:
-    _, loss = spelling()
+    tables, loss = spelling()
     program = micrograd.compile(loss, backend="native")
     data = words(1)
-    micrograd.fit(program, data, optim.SGD([*spelling()[0][0]], lr=0.0), 1, 1, progress=False)
+    micrograd.fit(program, data, optim.SGD(tables[0], lr=0.0), 1, 1, progress=False)
     data[7] = ([3, 6],)
     with pytest.raises(IndexError, match="index 6 is outside a table of 6"):
         micrograd.fit(program, data, optim.SGD(program.parameters, lr=0.0), 1, 1, progress=False)
@@ -270,6 +270,35 @@ def test_what_cannot_go_to_c_is_done_step_by_step(why: str, monkeypatch: pytest.
         [[v.data for v in row] for row in tables], [[v.data for v in row] for row in twins], rtol=1e-6, atol=1e-7
     )
     assert [v.data for v in tables[0]] != before[0]
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_an_optimiser_may_have_the_parameters_in_any_order(called: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program takes over the order, so that both have them in one stretch: the steps run in C all the same."""
+    counts, found = stretches(monkeypatch), []
+    for turned in (False, True):
+        tables, loss = spelling()
+        program = micrograd.compile(loss)
+        if called:
+            program.backward(*words(1)[0])
+        moved = [v for row in tables for v in row][:: -1 if turned else 1]
+        optimizer = optim.Adam(moved, lr=0.1)
+        micrograd.fit(program, words(2), optimizer, 2, 1, progress=False)
+        assert list(optimizer.parameters) == moved
+        found.append([v.data for row in tables for v in row])
+        assert program.parameters.data.tolist() == [v.data for v in program.parameters]
+        assert list(program.parameters)[: len(moved)] == moved
+    assert sum(counts) == 2 * 2 * len(words(2))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
+def test_some_of_the_parameters_leave_the_others_their_array() -> None:
+    w = [Value(1.0), Value(2.0), Value(3.0)]
+    program = micrograd.compile(lambda x: micrograd.dot(w, x) ** 2, batch=0, reduce="mean")
+    micrograd.fit(program, (np.ones((4, 3)),), optim.SGD([w[2], w[0]], lr=0.01), 1, 2, progress=False)
+    assert program.parameters.data.tolist() == [w[2].data, w[0].data, w[1].data]
+    assert w[1].data == 2.0
+    assert w[2].data < 3.0
 
 
 def pulled(kind: Any, rate: Any, examples: Any, patch: Any = None) -> tuple[float, list[float]]:
@@ -556,15 +585,29 @@ W = Value(1.0)
         ({"batch": 0, "reduce": "mean"}, {"data": (X, 1.0)}, ValueError, "y is batched: expected numbers"),
         ({}, {}, TypeError, "without batch= takes a list of examples, tuples of arguments"),
         ({}, {"data": []}, TypeError, "without batch= takes a list of examples"),
+        ({"batch": 0, "reduce": "mean"}, {"optimizer": 0.1}, TypeError, "takes an optimizer after the data, got float"),
+        (
+            {"batch": 0, "reduce": "mean"},
+            {"optimizer": optim.SGD([Value(2.0)], lr=0.1)},
+            ValueError,
+            "the loss does not depend on any of the optimizer's parameters",
+        ),
     ],
 )
 def test_what_does_not_fit_is_an_error_that_says_what_to_write(
     options: dict[str, Any], data: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     program = micrograd.compile(lambda x, y: (W * x[0] - y) ** 2, **options)
-    arguments = {"data": (X, Y), "epochs": 1, "batch_size": 4, "progress": False, **data}
+    arguments = {
+        "data": (X, Y),
+        "optimizer": optim.SGD([W], lr=0.1),
+        "epochs": 1,
+        "batch_size": 4,
+        "progress": False,
+        **data,
+    }
     with pytest.raises(error, match=message):
-        micrograd.fit(program, arguments.pop("data"), optim.SGD([W], lr=0.1), **arguments)
+        micrograd.fit(program, **arguments)
     assert W.data == 1.0
 
 

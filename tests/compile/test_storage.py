@@ -143,6 +143,17 @@ def test_several_recordings_share_their_parameters(tmp_path: Path) -> None:
     assert [loaded(word) for word in words] == [14.0, 32.0, 9.0]
 
 
+def test_integers_of_a_batch_that_are_numbers_stay_numbers(tmp_path: Path) -> None:
+    w = Value(2.0)
+    program = micrograd.compile(lambda x, y: (w * x - y) ** 2, batch=(0, 0), reduce="mean")
+    x, labels = np.arange(3.0), np.array([1, -1, 1])
+    expected = program(x, labels), program.backward(x, labels), w.grad
+    program.save(tmp_path / "p.npz")
+    loaded = micrograd.load_program(tmp_path / "p.npz")
+    found = loaded(x, labels), loaded.backward(x, labels.tolist()), loaded.parameters.grad[0]
+    assert found == expected
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_batches_threads_and_precision_are_kept(dtype: str, tmp_path: Path) -> None:
     program = micrograd.compile(

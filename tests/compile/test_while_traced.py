@@ -25,6 +25,9 @@ FORBIDDEN: list[tuple[Callable[[Any, Any], Any], str]] = [
     (lambda x, y: x if not x < y else y, "where"),
     (lambda x, y: x if x else y, "where"),
     (lambda x, y: x or y, "where"),
+    (lambda x, y: x if x == 2.0 else y, "where"),
+    (lambda x, y: x if x != 2 else y, "where"),
+    (lambda x, y: x if y in (1.0, 2.0) else y, "where"),
     (lambda x, y: max(x, y), "maximum"),
     (lambda x, y: min(x, 1.0), "minimum"),
     (lambda x, y: sorted([x, y])[0], "where|maximum"),
@@ -95,6 +98,12 @@ def test_a_refused_recording_leaves_nothing_behind() -> None:
         wrong(2.0, False)
     assert wrong(2.0, True) == 6.0
     assert (w * 2.0).data == 6.0
+
+
+def test_equality_of_values_stays_identity() -> None:
+    program = micrograd.compile(lambda x, y: [float(x == y), float(x == x), float(x in [y, x]), x + y])
+    assert program(2.0, 2.0) == [0.0, 1.0, 1.0, 4.0]
+    assert micrograd.compile(lambda x, y: x * len({x, y, x}))(2.0, 2.0) == 4.0
 
 
 def test_what_is_written_instead_works() -> None:

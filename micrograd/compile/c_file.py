@@ -127,6 +127,7 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         f"   {'in' if space.kind == 'real' else 'ix'}[{k}]  {space.name}: {space.size} "
         + (real if space.kind == "real" else "int64_t")
         + (" for each example, example by example" if space.batched else "")
+        + (" (of a mean one over the count of examples, and 1; else 1 and the count)" if space.name == "weight" else "")
         for k, (space, _) in enumerate(rolled.spaces)
         if space.size
     ]

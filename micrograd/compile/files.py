@@ -33,6 +33,8 @@ def write(path: Path, about: dict[str, Any], arrays: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -142,6 +142,11 @@ class Program:
         """
         if self.batch is not None:
             raise TypeError("hvp works on programs without batch=")
+        if len(primals) > len(self._names) > 0:
+            try:
+                inspect.signature(self.fn).bind(*primals)
+            except TypeError as error:
+                raise TypeError(f"hvp: {error}: write hvp((x,), (v,)) for one argument x, (x, y) for two") from None
         if len(primals) != len(tangents):
             raise TypeError(f"hvp takes as many tangents as primals, got {len(tangents)} and {len(primals)}")
         positions = tuple(i for i, tangent in enumerate(tangents) if tangent is not None)
@@ -452,7 +457,8 @@ class Program:
 
     def __repr__(self) -> str:
         count = self.stats.recordings
-        return f"<compiled {self._name}, {count} recording{'s' * (count != 1)}>"
+        known = f"{count} recording{'s' * (count != 1)}" if count else "not called yet"
+        return f"<compiled {self._name}, {known}>"
 
 
 class _Method(Program):

@@ -132,3 +132,9 @@ def test_a_chain_of_choices_is_differentiated_in_linear_time() -> None:
     program = micrograd.compile(f, backend="numpy")
     close(program.value_and_grad(0.7), micrograd.value_and_grad(f)(0.7))
     close(program.hvp((0.7,), (1.0,)), micrograd.hvp(f, (0.7,), (1.0,)))
+
+
+def test_hvp_without_tuples_says_what_to_write() -> None:
+    program = micrograd.compile(lambda p: p[0] ** 2 * p[1])
+    with pytest.raises(TypeError, match=r"hvp: too many positional arguments: write hvp\(\(x,\), \(v,\)\)"):
+        program.hvp([1.0, 2.0], [1.0, 0.0])

@@ -346,3 +346,10 @@ def test_random_changes_with_right_checksums_are_refused_or_make_another_program
             ran += 1
     assert refused > 20
     assert ran > 5
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    program = micrograd.compile(lambda x: x * 2.0)
+    program(1.0)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to write p.npz into"):
+        program.save(tmp_path / "nowhere" / "p.npz")

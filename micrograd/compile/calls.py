@@ -12,13 +12,18 @@ import numpy as np
 from micrograd.compile.arguments import Argument
 from micrograd.compile.recording import Recording, Routine
 
-_form = operator.attrgetter("shape", "dtype")
-_STILL = frozenset([float, int, bool, str, type(None)])  # what cannot change
+STILL = frozenset([float, int, bool, str, type(None)])  # what cannot change
+_form = operator.attrgetter("shape", "strides", "dtype")
 REMEMBERED_BYTES = 32 << 20  # how much of the arguments of calls a program may keep alive
 
 
+class _UnwatchedError(Exception):
+    """Something whose changes could not be told."""
+
+
 class Call:
-    """The arguments of a call, and what answers it: it holds while they are the same but for the numbers in arrays."""
+    """The arguments of a call, and what answers it.  They are watched: a change of anything but the numbers in arrays, which
+    are read where they lie, is seen."""
 
     __slots__ = ("args", "arrays", "examples", "forms", "inputs", "lists", "recording", "routine", "written")
 
@@ -27,37 +32,50 @@ class Call:
     ) -> None:
         self.args, self.recording, self.routine, self.examples = args, recording, routine, examples
         self.inputs = recording.inputs(arguments, examples)
-        self.written: list[tuple[Any, bytes]] = []  # containers of numbers, with all that they hold as bytes
-        self.lists: list[tuple[list[Any], list[Any]]] = []  # those of arrays, as they are and were
+
+    def watch(self, arguments: list[Argument], dtype: Any) -> bool:
+        """Note what the arguments hold; False if they cannot be watched, or their numbers are not read where they lie."""
+        self.written: list[tuple[Any, bytes]] = []  # containers without arrays, with all that they hold as bytes
+        self.lists: list[tuple[list[Any], list[Any]]] = []  # those with arrays, as they are and were
         self.arrays: list[Any] = []
-
-    def is_plain(self, dtype: Any) -> bool:
-        """Note what the arguments hold; False if they may change without a trace, or their numbers have to be looked at."""
-        for x in self.args:
-            count = len(self.arrays)
-            if not self._collects(x, dtype):
-                return False
-            if type(x) not in _STILL and len(self.arrays) == count:
-                try:
-                    self.written.append((x, _bytes(x)))
-                except ValueError:  # a key of a dict
-                    return False
+        try:
+            for x in self.args:
+                if not self._has_array(x):
+                    self._write(x)
+        except (_UnwatchedError, ValueError):  # ValueError: a key of a dict has no bytes
+            return False
         self.forms = list(map(_form, self.arrays))
-        return True
+        read = {id(part) for argument in arguments for part in argument.parts}
+        return all(id(x) in read and x.dtype == dtype and x.flags.c_contiguous for x in self.arrays)
 
-    def _collects(self, x: Any, dtype: Any) -> bool:
+    def _has_array(self, x: Any) -> bool:
+        """Whether there is an array in something; what is in it and beside an array is noted."""
         kind = type(x)
         if kind is np.ndarray:
             self.arrays.append(x)
-            return bool(x.dtype == dtype and x.flags.c_contiguous)
-        if kind not in (list, tuple, dict):
-            return kind in _STILL
-        parts, count = x.values() if kind is dict else x, len(self.arrays)
-        if not (_STILL.issuperset(map(type, parts)) or all(self._collects(part, dtype) for part in parts)):
+            return True
+        if kind in STILL:
             return False
-        if kind is list and len(self.arrays) > count:
+        if kind not in (list, tuple, dict):
+            raise _UnwatchedError
+        parts = list(x.values()) if kind is dict else x
+        if STILL.issuperset(map(type, parts)):
+            return False
+        found = list(map(self._has_array, parts))
+        if not any(found):
+            return False
+        if kind is dict:
+            raise _UnwatchedError
+        for part, has_array in zip(parts, found, strict=True):
+            if not has_array:
+                self._write(part)
+        if kind is list:
             self.lists.append((x, list(x)))
-        return kind is not dict or len(self.arrays) == count
+        return True
+
+    def _write(self, x: Any) -> None:
+        if type(x) not in STILL:
+            self.written.append((x, _bytes(x)))
 
     @property
     def bytes(self) -> int:
@@ -66,7 +84,7 @@ class Call:
         return 1000 + int(held) + sum(16 * len(was) for _, was in self.lists)
 
     def holds(self) -> bool:
-        """Whether the arguments are what they were; the numbers in arrays are read at each call."""
+        """Whether the arguments are what they were, but for the numbers in arrays."""
         try:
             for x, was in self.written:
                 if _bytes(x) != was:
@@ -96,7 +114,9 @@ class Calls:
 
     def remember(self, asked: Any, call: Call) -> None:
         """Keep a call and its arguments; where those would be too much, all earlier ones are dropped."""
-        size = call.bytes
+        size, before = call.bytes, self.known.pop(asked, None)
+        if before is not None:
+            self.bytes -= before.bytes
         if size > REMEMBERED_BYTES:
             return
         if self.bytes + size > REMEMBERED_BYTES:

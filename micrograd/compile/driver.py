@@ -15,6 +15,7 @@ import numpy as np
 from micrograd.compile import parameters
 from micrograd.compile.arguments import Argument
 from micrograd.compile.buffers import aligned
+from micrograd.compile.calls import STILL
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
@@ -22,7 +23,6 @@ from micrograd.optim import Optimizer
 
 INTEGER = np.dtype(np.int64)
 COPIED = 256  # numbers of an example's array, at most
-_STILL = frozenset([float, int, bool, str, type(None)])
 JOB = np.dtype([("program", np.uintp), ("inputs", np.uintp), ("examples", np.int64)])  # mg_job
 
 
@@ -88,29 +88,27 @@ class Driver:
 
     def singles(self, numbers: Any, data: Sequence[tuple[Any, ...]], alone: bool) -> Any:
         """The jobs of some examples, ``alone`` of one step only: StretchError where an example may change meanwhile."""
-        living: list[int] = []
         missing = numbers[self.known["program"][numbers] == 0].tolist()
         own = type(data) not in (list, tuple)  # a container of the user's, which is asked once a step
         if own and missing and not alone:
             raise StretchError
         self.program._renew()
-        inputs = _Inputs()
+        living, plain = _Inputs(), _Inputs()
         for number in missing:
             example = data[number]
-            if own or not _is_plain(example):
-                living.append(number)
-                if not alone:
-                    raise StretchError
+            lives = own or not _is_plain(example)
+            if lives and not alone:
+                raise StretchError
             recording, arguments, _ = self.program._fitting(example, ())
-            inputs.add(self._program(recording), [part for argument in arguments for part in argument.parts])
-        if missing:
-            self.known[missing] = inputs.jobs()
-            if living:
-                self.present = inputs
-            else:
-                self.held.append(inputs)
+            parts = [part for argument in arguments for part in argument.parts]
+            (living if lives else plain).add(number, self._program(recording), parts)
+        self.present = living  # until the next step
+        if plain.numbers:
+            self.held.append(plain)
+        for inputs in (living, plain):
+            self.known[inputs.numbers] = inputs.jobs()
         jobs = self.known[numbers]
-        self.known["program"][living] = 0
+        self.known["program"][living.numbers] = 0
         return jobs
 
     def batches(self, args: tuple[Any, ...], steps: int, examples: int) -> Any:
@@ -161,24 +159,27 @@ class Driver:
 
 
 class _Inputs:
-    """Where the inputs of single examples lie, and what holds them: few numbers are copied side by side."""
+    """Where the inputs of single examples lie, and what holds them.  Few numbers are copied side by side, bit by bit."""
 
     def __init__(self) -> None:
+        self.numbers: list[int] = []  # of the examples
+        self.entries: list[int] = []  # the addresses of their programs
         self.rows: list[int] = []  # pointers to the spaces of one example after the other
         self.starts: list[int] = []  # where an example's begin
-        self.entries: list[int] = []  # the addresses of the programs
-        self.arrays: list[Any] = []
-        self.copied: list[Any] = []  # as whole numbers of eight bytes
+        self.arrays: list[Any] = []  # that are pointed at
+        self.copied: list[Any] = []  # those of few numbers
         self.spots: list[int] = []  # the pointers to them
 
-    def add(self, program: tuple[Any, int, list[int], Any], parts: list[Any]) -> None:
-        """The next example, of a program as :meth:`Driver._program` gives it."""
+    def add(self, number: int, program: tuple[Any, int, list[int], Any], parts: list[Any]) -> None:
+        """The example of a number, of a program as :meth:`Driver._program` gives it."""
         kernel, entry, fixed, _ = program
         start = len(self.rows)
+        self.numbers.append(number)
         self.starts.append(start)
         self.entries.append(entry)
         self.rows += fixed
-        for i, (part, kind) in enumerate(zip(parts, kernel.types[1:], strict=False), start + 1):
+        kinds = kernel.types[1 : 1 + len(parts)]
+        for i, (part, kind) in enumerate(zip(parts, kinds, strict=True), start + 1):
             usable = np.ascontiguousarray(part, kind)
             if usable.size <= COPIED:
                 self.copied.append(usable if part.ndim == 1 and usable.dtype is INTEGER else usable.ravel().view(INTEGER))
@@ -189,13 +190,12 @@ class _Inputs:
 
     def jobs(self) -> Any:
         """A job for each example, valid as long as this lives."""
-        self.table, self.numbers = np.array(self.rows, np.uintp), np.concatenate([np.zeros(0, INTEGER), *self.copied])
-        ends = np.cumsum([len(part) for part in self.copied], dtype=np.uintp)
-        firsts = np.concatenate([np.zeros(1, np.uintp), ends[:-1]])[: len(ends)]
-        self.table[self.spots] = np.uintp(self.numbers.ctypes.data) + np.uintp(8) * firsts
-        jobs = np.empty(len(self.starts), JOB)
+        self.table, self.copies = np.array(self.rows, np.uintp), np.concatenate([np.zeros(0, INTEGER), *self.copied])
+        ends = np.cumsum([0, *map(len, self.copied)], dtype=np.uintp)
+        self.table[self.spots] = np.uintp(self.copies.ctypes.data) + np.uintp(self.copies.itemsize) * ends[:-1]
+        jobs = np.empty(len(self.numbers), JOB)
         jobs["program"], jobs["examples"] = self.entries, 1
-        jobs["inputs"] = self.table.ctypes.data + 8 * np.array(self.starts)
+        jobs["inputs"] = self.table.ctypes.data + self.table.itemsize * np.array(self.starts, np.int64)
         return jobs
 
 
@@ -203,7 +203,7 @@ def _is_plain(x: Any) -> bool:
     """Whether an example is made of numbers, strings and arrays in lists, tuples and dicts, and of nothing that lives on."""
     kind = type(x)
     if kind is list or kind is tuple:
-        return _STILL.issuperset(map(type, x)) or all(map(_is_plain, x))
+        return STILL.issuperset(map(type, x)) or all(map(_is_plain, x))
     if kind is dict:
         return all(map(_is_plain, x.values()))
-    return kind in _STILL or (kind is np.ndarray and x.dtype.kind != "O")
+    return kind in STILL or (kind is np.ndarray and x.dtype.kind != "O")

@@ -14,7 +14,7 @@ import numpy as np
 from micrograd.compile import toolchain
 from micrograd.compile.buffers import aligned
 from micrograd.compile.vector import LANES, Rolled
-from micrograd.compile.writer import CHUNKS, Writer
+from micrograd.compile.writer import CHUNKS, EACH, EXAMPLES, OUTPUTS, Writer
 
 
 def _unused() -> int:
@@ -25,7 +25,6 @@ def _unused() -> int:
 
 
 UNUSED = _unused()
-OUTPUTS, EXAMPLES, EACH = 3, 7, 8  # among the arguments of mg_run
 
 
 class NativeKernel:
@@ -57,6 +56,7 @@ class NativeKernel:
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
         self.held: list[Any] = [None] * len(rolled.spaces)
+        self.forms: list[Any] = [None] * len(rolled.spaces)
         self.present: Any = None  # the last inputs, where all of them are pointed at
         self.kept: dict[int, Any] = {}
         self.bytes = self.w.nbytes + self.v.nbytes + self.s.nbytes + self.table.nbytes
@@ -94,14 +94,15 @@ class NativeKernel:
         """Point at the numbers of all spaces, which must not go away while they are pointed at."""
         present: Any = inputs
         for k, array in enumerate(inputs):
-            if array is self.held[k]:
+            form = array.dtype, array.strides
+            if array is self.held[k] and form == self.forms[k]:
                 continue
             usable = array
             if array.dtype is not self.types[k] or not array.flags.c_contiguous:
                 with np.errstate(over="ignore"):
                     usable = np.ascontiguousarray(array, self.types[k])
                 present = None  # a copy is made anew at each call, as the original may change
-            self.held[k] = array if usable is array else None
+            self.held[k], self.forms[k] = array if usable is array else None, form
             self.kept[k] = usable
             (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
         self.present = present

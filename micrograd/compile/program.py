@@ -253,7 +253,7 @@ class Program:
                 f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one: use jacobian"
             )
         call = Call(args, recording, self._routine(recording, what, wrt), arguments, examples)
-        if call.is_plain(self.dtype):
+        if call.watch(arguments, self.dtype):
             self._calls.remember(asked, call)
         return call
 
@@ -279,7 +279,7 @@ class Program:
             self._calls.clear()
 
     def _fitting(self, args: tuple[Any, ...], real: tuple[int, ...]) -> tuple[Recording, list[Argument], int]:
-        """The same where nothing else has changed.
+        """The recording that fits some arguments, where all else that the function reads is what it was.
 
         Integers of a batch that the function uses as numbers are real numbers from then on.
         """

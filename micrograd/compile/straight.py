@@ -115,17 +115,21 @@ class _Text:
         if b is not None:
             terms = [f"{x} * {self.operand(int(y))}" for x, y in zip(terms, b, strict=True)]
         self.operations += len(terms)
-        name = self.fresh()
         if getattr(i, "largest", False):
-            text = terms[0]
+            name = terms[0]
             for term in terms[1:]:
-                text = f"mg_larger({text}, {term})"
+                name = self._named(f"mg_larger({name}, {term})")
         else:
             sign = " - " if i.sign < 0 else " + "
             start = self.operand(int(c)) + sign if i.add else sign.strip(" +")
-            text = start + sign.join(terms)
-        self.lines.append((f"const real {name} = {text};", None))
+            name = self._named(start + sign.join(terms))
         self.put(int(c), name)
+
+    def _named(self, text: str) -> str:
+        """The name of a new number."""
+        name = self.fresh()
+        self.lines.append((f"const real {name} = {text};", None))
+        return name
 
     def operand(self, address: int) -> str:
         """The name of the number at an address, which is read from memory at its first use in a function."""
@@ -133,8 +137,7 @@ class _Text:
         if address < len(constants):
             return number(float(constants[address]))
         if address not in self.names:
-            self.names[address] = self.fresh()
-            self.lines.append((f"const real {self.names[address]} = {self._place(address)};", None))
+            self.names[address] = self._named(self._place(address))
             if address in self.versions:
                 self.read.add(self.versions[address])
         return self.names[address]

@@ -83,7 +83,6 @@ class Writer(Loops, Products, Straight, Tables):
             text.append(RUN_BATCH.format(start=start, sums=rolled.sums[1] - start, chunks=CHUNKS))
         else:
             text.append(RUN)
-        text.append(CALL)
         head = f"#define real {self.real}\n#define L {self.lanes}\n"
         self.entries = "\n".join(text)
         return "\n".join([head, prelude(frozenset(self.needs)), MACROS, *self.parts, self.entries])
@@ -109,10 +108,10 @@ class Writer(Loops, Products, Straight, Tables):
     def units(self) -> list[str]:
         """The same in two files, compiled side by side: the program, and the kernels of matrix products it uses."""
         if "tiles" not in needed(frozenset(self.needs)):
-            return [self.text]
+            return [self.text + CALL]
         sizes, sections = f"#define real {self.real}\n#define L {self.lanes}\n", prelude(frozenset(self.needs))
         hidden = '#define MG_LINKAGE __attribute__((visibility("hidden")))\n'
-        program = "\n".join([sizes, declared(sections), MACROS, *self.parts, self.entries])
+        program = "\n".join([sizes, declared(sections), MACROS, *self.parts, self.entries, CALL])
         return [program, f"{hidden}{sizes}{sections}"]
 
     def _phase(self, name: str, instructions: Sequence[Instruction]) -> str:
@@ -190,7 +189,8 @@ RUN_HEAD = (
     "void mg_run(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, "
     "const int32_t *t, long examples, real *out)"
 )
-CALL = """// The same with its arguments in an array.
+OUTPUTS, EXAMPLES, EACH = 3, 7, 8  # the arguments of mg_run, by number, that change from call to call
+CALL = """// The same with its arguments in an array, for who calls it from a language that takes long over each.
 void mg_call(void *const *a) { mg_run(a[0], a[1], a[2], a[3], a[4], a[5], a[6], (long)(intptr_t)a[7], a[8]); }
 """
 RUN = f"""{RUN_HEAD} {{

@@ -301,6 +301,21 @@ def test_some_of_the_parameters_leave_the_others_their_array() -> None:
     assert w[2].data < 3.0
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("count", [8, 60])
+def test_examples_that_live_on_and_plain_ones_may_meet_in_a_step(count: int, batch_size: int) -> None:
+    found = []
+    for backend in ("numpy", "native"):
+        w = [Value(0.5), Value(-0.25), Value(1.0)]
+        program = micrograd.compile(lambda x, y, w=w: (micrograd.dot(w, x) - y) ** 2, backend=backend)
+        kinds = (list, lambda x: [Value(v) for v in x], np.array)
+        data = [(kinds[i % 3]([0.1 * i, 1.0, -0.2 * i]), np.float64(i) if i % 2 else float(i)) for i in range(count)]
+        optimizer = optim.Adam(w, lr=0.01)
+        losses = micrograd.fit(program, data, optimizer, 3, batch_size, progress=False)
+        found.append([*losses, *(v.data for v in w)])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
 def pulled(kind: Any, rate: Any, examples: Any, patch: Any = None) -> tuple[float, list[float]]:
     """A number trained towards examples, step by step where ``patch`` makes the optimiser one of its own."""
     w, b = Value(0.0), Value(0.5)

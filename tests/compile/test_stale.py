@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
+import warnings
 from array import array
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import pytest
 from face import BACKENDS, close, recordings
 
 import micrograd
-from micrograd import Value, nn
+from micrograd import Value, nn, trees
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -555,3 +557,92 @@ def test_an_entry_of_a_nested_list_or_dict_that_was_replaced(change: Any) -> Non
     args["a"][0] = change
     found = program(args)[0]
     assert (found, math.copysign(1.0, found)) == (number / 5.0, math.copysign(1.0, number))
+
+
+def _append(x: Any) -> None:
+    x[1].append(5.0)
+
+
+def _entry(x: Any) -> None:
+    x[1][0] = 10.0
+
+
+def _key(x: Any) -> None:
+    x[1]["k"] = 10.0
+
+
+def _flag(x: Any) -> None:
+    x[1]["on"] = False
+
+
+def _deep(x: Any) -> None:
+    x[1][0][1] = 10.0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("beside", "change"),
+    [
+        ([1.0, 2.0], _entry),
+        ([1.0, 2.0], _append),
+        ({"k": 1.0}, _key),
+        ({"on": True, "k": 2.0}, _flag),
+        (([1.0, 2.0],), _deep),
+    ],
+    ids=lambda x: getattr(x, "__name__", repr(x)),
+)
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_what_lies_beside_an_array_in_an_argument_is_watched(kind: Any, beside: Any, change: Any, backend: str) -> None:
+    def f(a: Any) -> Any:
+        numbers = trees.flatten(a[1])[0] if not isinstance(a[1], dict) or a[1].get("on", True) else [7.0]
+        return a[0][0] * sum(n for n in numbers if not isinstance(n, bool))
+
+    program = micrograd.compile(f, backend=backend)
+    x = kind([np.array([2.0]), copy.deepcopy(beside)])
+    for _ in range(2):
+        program(x), program.value_and_grad(x)
+    change(x)
+    fresh = micrograd.compile(f, backend="numpy")
+    assert program(x) == fresh(copy.deepcopy(x))
+    assert program.value_and_grad(x)[0] == fresh(copy.deepcopy(x))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arrays_whose_numbers_are_copied_are_looked_at_in_each_call(backend: str) -> None:
+    double = micrograd.compile(lambda a: a * 2.0, backend=backend)
+    single = np.array(3.0)
+    assert double(single) == 6.0
+    single[...] = 5.0
+    assert double(single) == 10.0
+    squares = micrograd.compile(lambda x: x[0] * x[0], batch=0, reduce="sum", backend=backend)
+    rows = [np.array([1.0]), np.array([2.0])]
+    assert squares(rows) == 5.0
+    rows[1][:] = 10.0
+    assert squares(rows) == 101.0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_array_that_takes_another_form_in_place(backend: str) -> None:
+    program = micrograd.compile(lambda x: x[0][1] + 0.0 * x[0][0], backend=backend)
+    x = np.arange(9.0).reshape(3, 3)
+    assert program(x) == 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy would rather have a new array
+        x.strides = (8, 24)
+    assert program(x) == 3.0
+    y = np.array([[1.0, 2.0]])
+    assert program(y) == 2.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        y.dtype = np.dtype(">f8")
+    y.byteswap(inplace=True)
+    assert program(y) == 2.0
+
+
+def test_a_call_that_takes_the_place_of_another_is_counted_once() -> None:
+    program = micrograd.compile(lambda x: x[0])
+    x = [1.0] * 2000
+    for i in range(20):
+        x[0] = float(i)
+        assert program(x) == float(i)
+    assert program._calls.bytes == sum(call.bytes for call in program._calls.known.values())

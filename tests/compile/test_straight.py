@@ -111,3 +111,19 @@ def test_what_is_too_large_stays_in_groups(monkeypatch: pytest.MonkeyPatch) -> N
     value, _ = program.value_and_grad(matrix(5))
     close(value, np.linalg.det(matrix(5)))
     assert "for (" in body(program.c_source)
+
+
+def test_the_largest_of_many_is_a_line_for_each() -> None:
+    def f(x: Any) -> Any:
+        a, b = x[0], x[1]
+        for i in range(12):
+            a, b = b * x[(3 * i) % 7] + a.sin(), a - b / (1.0 + x[i % 5] * x[i % 5])
+        return micrograd.ops.logsumexp(list(x)) + a * b
+
+    x = np.random.default_rng(0).normal(size=60)
+    program = micrograd.compile(f, backend="native")
+    value, gradient = program.value_and_grad(x)
+    expected = micrograd.value_and_grad(f)(x.tolist())
+    close(value, expected[0])
+    close(gradient, expected[1])
+    assert len(re.findall(r"^const real x\d+ = mg_larger\(x\d+, x\d+\);$", body(program.c_source), re.MULTILINE)) == 59

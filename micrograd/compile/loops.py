@@ -22,6 +22,7 @@ class Loops(Places):
     """What writes maps and streams."""
 
     phase: Sequence[Any]  # the instructions that are being written
+    later: Sequence[Any]  # and those of the phases after them
 
     def map(self, instruction: Map) -> str:
         """One loop for a group of instructions of one kind, over its members or the examples."""
@@ -169,7 +170,7 @@ class Loops(Places):
                 if not same and np.isin(every(view), alive).any():
                     return True
         at = next(n for n, i in enumerate(self.phase) if i is within)
-        for i in (i for later in self.phase[at + 1 :] for i in plain(later)):
+        for i in (i for other in (*self.phase[at + 1 :], *self.later) for i in plain(other)):
             if any(np.isin(every(view), alive).any() for view in reads(i)):
                 return True
             for view in writes(i):

@@ -65,10 +65,11 @@ class Writer(Loops, Products, Straight, Tables):
     def _program(self) -> str:
         rolled = self.rolled
         if rolled.lanes:
-            before, after = self._phase("before", rolled.before), self._phase("after", rolled.after) + self._results_out()
+            before = self._phase("before", rolled.before, [*rolled.batch, *rolled.after])
+            after = self._phase("after", rolled.after, []) + self._results_out()
+            batch = self._phase("batch", rolled.batch, rolled.after)
         else:
-            before = self._phase("before", [*rolled.before, *rolled.after]) + self._results_out()
-        batch = self._phase("batch", rolled.batch) if rolled.lanes else ""
+            before = self._phase("before", [*rolled.before, *rolled.after], []) + self._results_out()
         copies = "".join(
             f"  memcpy(w + {begin}, in[{space}], {stop - begin} * sizeof(real));\n"
             for begin, stop, space in self.leaves
@@ -114,9 +115,9 @@ class Writer(Loops, Products, Straight, Tables):
         program = "\n".join([sizes, declared(sections), MACROS, *self.parts, self.entries, CALL])
         return [program, f"{hidden}{sizes}{sections}"]
 
-    def _phase(self, name: str, instructions: Sequence[Instruction]) -> str:
-        """Functions of some statements each, and the calls of them."""
-        self.phase = instructions
+    def _phase(self, name: str, instructions: Sequence[Instruction], later: Sequence[Instruction]) -> str:
+        """Functions of some statements each, and the calls of them; what comes later may read what they write."""
+        self.phase, self.later = instructions, later
         if not self.rolled.lanes and self.is_straight(instructions):
             bodies = self.straight(instructions, self.statements)
         else:

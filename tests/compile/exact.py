@@ -26,13 +26,15 @@ REPLAYS = 3
 
 @dataclass(frozen=True)
 class Precision:
-    """A number type's tolerance, relative to a result, and the relative error put into each operation of a replay."""
+    """A number type's tolerance, relative to a result, the relative error put into each operation of a replay, and what
+    numbers lose where they are smaller than the least normal one."""
 
     tolerance: float
     error: float
+    least: float
 
 
-PRECISIONS = {"float64": Precision(1e-12, 1e-14), "float32": Precision(1e-4, 2e-6)}
+PRECISIONS = {"float64": Precision(1e-12, 1e-14, 1e-290), "float32": Precision(1e-4, 2e-6, 1e-37)}
 
 
 @dataclass
@@ -110,7 +112,8 @@ def _as_values(program: Program, args: Sequence[Any], dtype: str) -> tuple[list[
 def _expected(exact: list[float], noisy: list[list[float]], dtype: str) -> Expected:
     numbers = np.array(exact)
     spread = np.abs(np.array(noisy) - numbers).max(axis=0)
-    return Expected(numbers, PRECISIONS[dtype].tolerance * np.abs(numbers) + 10 * spread + 1e-290)
+    precision = PRECISIONS[dtype]
+    return Expected(numbers, precision.tolerance * np.abs(numbers) + 10 * spread + precision.least)
 
 
 def _runs(roots: list[Value], dtype: str, results: Any) -> tuple[list[float], list[list[float]]]:

@@ -217,3 +217,21 @@ def test_what_a_turn_leaves_to_later_ones_is_what_it_was(function: Any, steps: i
         value, gradient = program.value_and_grad(x, steps)
         np.testing.assert_allclose([value, *gradient], [expected[0], *expected[1]], rtol=1e-11)
         np.testing.assert_allclose(program(x, steps), expected[0], rtol=1e-11)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("steps", [3, 7, 30])
+def test_what_a_loop_of_shared_numbers_leaves_to_the_examples(steps: int, backend: str) -> None:
+    """The adjoints of a linear recurrence are the same for all examples: found before the batch, which reads one."""
+
+    def f(w: Any, x: Any) -> Any:
+        pull, state = micrograd.tanh(x[1]), micrograd.tanh(w[0] * x[0] + w[1])
+        for _ in range(steps):
+            state = 0.9 * state + 0.1 * micrograd.tanh(pull)
+        return state
+
+    w, x = [0.5, -1.5], np.random.default_rng(steps).normal(size=(19, 2))
+    value, gradient = micrograd.compile(f, batch=(None, 0), reduce="mean", backend=backend).value_and_grad(w, x)
+    found = [micrograd.value_and_grad(f)(w, row.tolist()) for row in x]
+    np.testing.assert_allclose(value, np.mean([v for v, _ in found]), rtol=1e-12)
+    np.testing.assert_allclose(gradient, np.mean([g for _, g in found], axis=0), rtol=1e-11)

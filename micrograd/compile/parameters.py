@@ -179,6 +179,7 @@ class Parameters:
         self.values: list[Value] = []
         self._known: set[int] = set()
         self._own: Any = None  # the array that this program made
+        self._given = False  # whether the user may hold arrays of the numbers or the gradients
         self._reader = Reader(self.values)
 
     def _capture(self, values: Iterable[Value]) -> None:
@@ -197,9 +198,12 @@ class Parameters:
         return self
 
     def _begin_with(self, values: Sequence[Value]) -> bool:
-        """Have these first, in this order, where all are among the parameters; whether that is another order than before."""
+        """Have these first, in this order, where all are among the parameters; whether that is another order than before.
+
+        Arrays that were handed out stay those of the parameters: then the order stays too.
+        """
         first = list(map(id, values))
-        if not self._known.issuperset(first) or first == [id(v) for v in self.values[: len(first)]]:
+        if self._given or not self._known.issuperset(first) or first == [id(v) for v in self.values[: len(first)]]:
             return False
         self.values[:] = [*values, *(v for v in self.values if id(v) not in set(first))]
         self._own = _move(self.values)
@@ -208,6 +212,7 @@ class Parameters:
     @property
     def data(self) -> Any:
         """All numbers, an array that may be written to.  RuntimeError where they lie in the arrays of other programs."""
+        self._given = True
         return self._flat()[0]
 
     @data.setter
@@ -217,6 +222,7 @@ class Parameters:
     @property
     def grad(self) -> Any:
         """All gradients, an array that may be written to."""
+        self._given = True
         return self._flat()[1]
 
     @grad.setter

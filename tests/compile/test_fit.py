@@ -292,6 +292,16 @@ def test_an_optimiser_may_have_the_parameters_in_any_order(called: bool, monkeyp
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
 
 
+def test_arrays_of_the_parameters_that_are_held_stay_theirs() -> None:
+    w = [Value(1.0), Value(2.0)]
+    program = micrograd.compile(lambda x: micrograd.dot(w, x) ** 2, batch=0, reduce="mean")
+    program.backward(np.ones((4, 2)))
+    held = program.parameters.data
+    micrograd.fit(program, (np.ones((4, 2)),), optim.SGD(w[::-1], lr=0.01), 2, 2, progress=False)
+    assert held.tolist() == [v.data for v in w]
+    assert held[0] < 1.0
+
+
 def test_some_of_the_parameters_leave_the_others_their_array() -> None:
     w = [Value(1.0), Value(2.0), Value(3.0)]
     program = micrograd.compile(lambda x: micrograd.dot(w, x) ** 2, batch=0, reduce="mean")

@@ -5,20 +5,24 @@ Where groups have few members, starting their loops and looking up their places 
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from micrograd.compile.dialect import C, assignments, number, template
-from micrograd.compile.emit import write
+from micrograd.compile.emit import Term, write
 from micrograd.compile.places import Places
 from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import Loop, Map, Product, Rows, every, plain, reads, writes
 
 MOST = 6_000  # operations: a compiler takes about a second for so many
 GROUP = 32  # about how many operations, written out, take as long as the loops of a group
+CALL = 30  # operations in a function such as exp, which compilers put in line
 FUNCTION = 400  # operations in a function: compilers slow down on long ones
+_SHORT = {"larger", "abs", "sqrt", "root", "sign_of"}  # functions of an operation or two
 _WRITTEN = (Map, Product, Rows)
 
 
@@ -97,14 +101,12 @@ class _Text:
         return [address for address in every(view).tolist() if address in self.versions]
 
     def _map(self, i: Map, m: int) -> None:
-        op = KINDS[i.kind].op
-        variadic = op is not None and op.arity is None
-        operands, results = template(i.kind, (len(i.ins),) if variadic else i.partials)
+        operands, results = _template(i.kind, i.partials, len(i.ins))
         names = {term: self.operand(int(view[m])) for term, view in zip(operands, i.ins, strict=True)}
         code, values = write(results, names, C, self.fresh)
         self.places.need(code)
         self.lines += [(line, None) for line in assignments(code)]
-        self.operations += len(code)
+        self.operations += _work(i.kind, i.partials, len(i.ins))
         for out, value in zip(i.outs, values, strict=True):
             if out is not None:
                 self.put(int(out[m]), value)
@@ -162,10 +164,24 @@ def _members(instruction: Any) -> int:
     return len(instruction.ins[0]) if isinstance(instruction, Map) else int(instruction.c.size)
 
 
+def _template(kind: int, partials: tuple[int, ...], count: int) -> tuple[list[Term], list[Any]]:
+    op = KINDS[kind].op
+    return template(kind, (count,) if op is not None and op.arity is None else partials)
+
+
+@functools.lru_cache(maxsize=4096)
+def _work(kind: int, partials: tuple[int, ...], count: int) -> int:
+    """About how many operations a member of a group with so many operands takes: a product with its sum is one."""
+    operands, results = _template(kind, partials, count)
+    code, _ = write(results, dict.fromkeys(operands, "x"), C, lambda: "t")
+    calls = {name for _, text in code for name in re.findall(r"mg_(\w+)\(", text)}
+    return -(-count // 2) + CALL * len(calls - _SHORT)
+
+
 def _size(instruction: Any) -> tuple[int, int]:
     """How many groups and operations an instruction has that can be written out."""
     if isinstance(instruction, Map):
-        return 1, len(instruction.ins[0]) * -(-len(instruction.ins) // 2)
+        return 1, len(instruction.ins[0]) * _work(instruction.kind, instruction.partials, len(instruction.ins))
     if isinstance(instruction, Rows):
         return 1, instruction.a.size
     if isinstance(instruction, Product):

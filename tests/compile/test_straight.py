@@ -105,6 +105,13 @@ def test_groups_of_many_members_stay_loops() -> None:
     assert "for (" in body(program.c_source)
 
 
+def test_functions_that_compilers_put_in_line_count_as_many_operations() -> None:
+    x = np.linspace(-1.0, 1.0, 20)
+    program = micrograd.compile(lambda x: sum((v + 0.5).exp() for v in x), backend="native")
+    close(program(x), np.exp(x + 0.5).sum())
+    assert "for (" in body(program.c_source)
+
+
 def test_what_is_too_large_stays_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(straight, "MOST", 50)
     program = micrograd.compile(minors, backend="native")

@@ -205,7 +205,8 @@ class Parameters:
         first = list(map(id, values))
         if self._given or not self._known.issuperset(first) or first == [id(v) for v in self.values[: len(first)]]:
             return False
-        self.values[:] = [*values, *(v for v in self.values if id(v) not in set(first))]
+        among = set(first)
+        self.values[:] = [*values, *(v for v in self.values if id(v) not in among)]
         self._own = _move(self.values)
         return True
 

@@ -266,18 +266,19 @@ Build = Callable[[Any], Any]
 _Build = Callable[[Any, Any], Any]  # of an array and of the list of its single numbers
 
 
-def builder(tree: Any, offsets: dict[int, int], batched: bool) -> Build:
-    """What puts a gradient, an array with a leading axis if ``batched``, into the structure of an argument.
+def builder(tree: Any, offsets: dict[int, int], batched: bool) -> tuple[Build, bool]:
+    """What puts a gradient, an array with a leading axis if ``batched``, into the structure of an argument; and whether
+    all of that are parts of the array.
 
     ``offsets`` tells where the numbers of each part begin.
     """
     singles: list[Place] = []
     build = _builder(tree, offsets, batched, singles)
     if not singles:
-        return lambda numbers: build(numbers, ())
+        return lambda numbers: build(numbers, ()), True
     first = offsets[singles[0].part]
     last = first + 1 + max(place.start for place in singles)
-    return lambda numbers: build(numbers, numbers[first:last].tolist())
+    return lambda numbers: build(numbers, numbers[first:last].tolist()), False
 
 
 def _builder(tree: Any, offsets: dict[int, int], batched: bool, singles: list[Place]) -> _Build:

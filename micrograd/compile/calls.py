@@ -13,7 +13,6 @@ from micrograd.compile.arguments import Argument
 from micrograd.compile.recording import Recording, Routine
 
 STILL = frozenset([float, int, bool, str, type(None)])  # what cannot change
-_form = operator.attrgetter("shape", "strides", "dtype")
 REMEMBERED_BYTES = 32 << 20  # how much of the arguments of calls a program may keep alive
 
 
@@ -25,26 +24,38 @@ class Call:
     """The arguments of a call, and what answers it.  They are watched: a change of anything but the numbers in arrays, which
     are read where they lie, is seen."""
 
-    __slots__ = ("args", "arrays", "examples", "forms", "inputs", "lists", "recording", "routine", "written")
+    __slots__ = (
+        *("args", "arrays", "contained", "dicts", "examples", "forms", "inputs"),
+        *("lists", "recording", "routine", "watched", "written"),
+    )
 
     def __init__(
-        self, args: tuple[Any, ...], recording: Recording, routine: Routine, arguments: list[Argument], examples: int
+        self,
+        args: tuple[Any, ...],
+        recording: Recording,
+        routine: Routine,
+        arguments: list[Argument],
+        examples: int,
+        dtype: Any,
     ) -> None:
         self.args, self.recording, self.routine, self.examples = args, recording, routine, examples
         self.inputs = recording.inputs(arguments, examples)
-
-    def watch(self, arguments: list[Argument], dtype: Any) -> bool:
-        """Note what the arguments hold; False if they cannot be watched, or their numbers are not read where they lie."""
         self.written: list[tuple[Any, bytes]] = []  # containers without arrays, with all that they hold as bytes
         self.lists: list[tuple[list[Any], list[Any]]] = []  # those with arrays, as they are and were
+        self.dicts: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []  # the same, with the keys and values that were
         self.arrays: list[Any] = []
+        self.watched = self._watch(arguments, dtype)
+
+    def _watch(self, arguments: list[Argument], dtype: Any) -> bool:
+        """Note what the arguments hold; False if they cannot be watched, or their numbers are not read where they lie."""
         try:
             for x in self.args:
                 if not self._has_array(x):
                     self._write(x)
         except (_UnwatchedError, ValueError):  # ValueError: a key of a dict has no bytes
             return False
-        self.forms = list(map(_form, self.arrays))
+        self.forms = [(x, x.shape, x.strides, x.dtype) for x in self.arrays]
+        self.contained = bool(self.written or self.lists or self.dicts)
         read = {id(part) for argument in arguments for part in argument.parts}
         return all(id(x) in read and x.dtype == dtype and x.flags.c_contiguous for x in self.arrays)
 
@@ -64,13 +75,13 @@ class Call:
         found = list(map(self._has_array, parts))
         if not any(found):
             return False
-        if kind is dict:
-            raise _UnwatchedError
         for part, has_array in zip(parts, found, strict=True):
             if not has_array:
                 self._write(part)
         if kind is list:
             self.lists.append((x, list(x)))
+        elif kind is dict:
+            self.dicts.append((x, list(x), parts))
         return True
 
     def _write(self, x: Any) -> None:
@@ -81,10 +92,17 @@ class Call:
     def bytes(self) -> int:
         """About what it keeps alive, itself included."""
         held = sum(x.nbytes for x in self.arrays) + sum(4 * len(was) for _, was in self.written)
-        return 1000 + int(held) + sum(16 * len(was) for _, was in self.lists)
+        return 1000 + int(held) + sum(16 * len(was) for was, *_ in [*self.lists, *self.dicts])
 
     def holds(self) -> bool:
         """Whether the arguments are what they were, but for the numbers in arrays."""
+        for x, shape, strides, dtype in self.forms:
+            if x.shape != shape or x.strides != strides or x.dtype is not dtype:
+                return False
+        return not self.contained or self._contained_holds()
+
+    def _contained_holds(self) -> bool:
+        """Whether the containers among the arguments hold what they held."""
         try:
             for x, was in self.written:
                 if _bytes(x) != was:
@@ -94,7 +112,7 @@ class Call:
         for now, before in self.lists:
             if len(now) != len(before) or not all(map(operator.is_, now, before)):
                 return False
-        return list(map(_form, self.arrays)) == self.forms
+        return all(list(x) == keys and all(map(operator.is_, x.values(), values)) for x, keys, values in self.dicts)
 
     def spaces(self, vectors: Sequence[Any]) -> list[Any]:
         """An array for each space of the program, as :meth:`Recording.inputs` gives them."""

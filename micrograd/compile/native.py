@@ -53,6 +53,7 @@ class NativeKernel:
         pointers, indexes = map(ctypes.addressof, (self.pointers, self.indexes))
         self.frame = (ctypes.c_void_p * 9)(pointers, indexes, *places, 1, None)  # the arguments of mg_run
         self.c_call, self.at_frame = self.loaded.library.mg_call, ctypes.byref(self.frame)
+        self.sizes = [space.size for space, _ in rolled.spaces]
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
         self.held: list[Any] = [None] * len(rolled.spaces)
@@ -90,10 +91,26 @@ class NativeKernel:
             self.c_call(self.at_frame)
         return result, lanes
 
+    def bind(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any, Any] | None:
+        """What runs the program on these inputs, where they lie, its argument, and the array of the shared outputs; None
+        where inputs are copied at each run, or outputs are those of each example."""
+        self._hold(inputs)
+        if self.present is None or len(self.lanes) or (self.threads > 1 and self.rolled.lanes):
+            return None
+        result, spaces = self._fresh(), len(self.pointers)
+        # the arguments of mg_run, and the tables that the first two of them point to, which other calls change
+        frame = (ctypes.c_void_p * (9 + 2 * spaces))(None, None, *self.frame[2:], *self.pointers, *self.indexes)
+        tables = ctypes.addressof(frame) + 9 * ctypes.sizeof(ctypes.c_void_p)
+        frame[0], frame[1] = tables, tables + spaces * ctypes.sizeof(ctypes.c_void_p)
+        frame[EXAMPLES] = examples
+        return self.c_call, ctypes.byref(frame), result
+
     def _hold(self, inputs: Sequence[Any]) -> None:
         """Point at the numbers of all spaces, which must not go away while they are pointed at."""
         present: Any = inputs
         for k, array in enumerate(inputs):
+            if not self.sizes[k]:
+                continue
             form = array.dtype, array.strides
             if array is self.held[k] and form == self.forms[k]:
                 continue

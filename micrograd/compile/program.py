@@ -20,6 +20,7 @@ import numpy as np
 from micrograd import trees
 from micrograd.anomaly import _line_outside
 from micrograd.compile.arguments import Argument, describe, detailed
+from micrograd.compile.bound import Bound
 from micrograd.compile.calls import Call, Calls
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.parameters import Parameters
@@ -118,6 +119,26 @@ class Program:
             gradients = self._gradients(recording, positions, numbers, 1, examples)
             value = self._result(recording, numbers, examples)
         return value, (gradients if isinstance(wrt, tuple) else gradients[0])
+
+    def bind(self, *args: Any, wrt: Any = 0, **named: Any) -> Bound:
+        """The call ``value_and_grad(*args, wrt=wrt)``, or with ``wrt=None`` the call ``program(*args)``, with its arguments
+        bound: for loops where a call's own time counts.
+
+        It reads the numbers of arrays where they lie, at each call anew, and writes the gradient into the same arrays at
+        each call: copy what is to be kept.  Whatever else changes is noticed.  TypeError for arrays whose numbers would
+        have to be copied.
+
+        >>> import numpy as np
+        >>> import micrograd
+        >>> x = np.array([1.0, 2.0])
+        >>> bowl = micrograd.compile(lambda x: sum(v * v for v in x)).bind(x)
+        >>> bowl()
+        (5.0, array([2., 4.]))
+        >>> x -= 0.5 * bowl()[1]
+        >>> bowl()
+        (0.0, array([0., 0.]))
+        """
+        return Bound(self, self._by_position(args, named) if named else args, wrt)
 
     def jacobian(self, *args: Any, wrt: Any = 0, **named: Any) -> Any:
         """All derivatives: the result with a gradient in the place of each number, as :func:`micrograd.jacobian`."""
@@ -252,8 +273,8 @@ class Program:
             raise TypeError(
                 f"{self._name} gives {len(recording.tape.outputs)} numbers, but a gradient is that of one: use jacobian"
             )
-        call = Call(args, recording, self._routine(recording, what, wrt), arguments, examples)
-        if call.watch(arguments, self.dtype):
+        call = Call(args, recording, self._routine(recording, what, wrt), arguments, examples, self.dtype)
+        if call.watched:
             self._calls.remember(asked, call)
         return call
 
@@ -405,7 +426,7 @@ class Program:
         """Gradients by several arguments, each in its structure, from the numbers that begin at ``start``."""
         gradients = []
         for p in positions:
-            count, build = recording.gradient_by(p)
+            count, build, _ = recording.gradient_by(p)
             end = start + count
             if recording.batched[p]:
                 rows = [_over(number, examples) for number in numbers[start:end]]

@@ -148,7 +148,7 @@ class Recording:
         self.captured = trace.captured
         self.reader = Reader(self.captured)
         self.routines: dict[Request, Routine] = {}
-        self.builders: dict[int, tuple[int, Build]] = {}  # see gradient_by
+        self.builders: dict[int, tuple[int, Build, bool]] = {}  # see gradient_by
         self.asked: dict[Any, Routine] = {}  # the same by what was asked for and by which arguments
         self._bounds: dict[tuple[int, int], tuple[Any, Any, int]] | None = None
         self._weights: dict[int, Any] = {}
@@ -174,8 +174,9 @@ class Recording:
         """The spaces of an argument's real numbers."""
         return [space for space in self.spaces[argument] if self.tape.spaces[space].kind == "real"]
 
-    def gradient_by(self, argument: int) -> tuple[int, Build]:
-        """How many real numbers an argument has, and what puts a gradient by them into its structure."""
+    def gradient_by(self, argument: int) -> tuple[int, Build, bool]:
+        """How many real numbers an argument has, what puts a gradient by them into its structure, and whether that is all
+        arrays."""
         known = self.builders.get(argument)
         if known is None:
             offsets, at = {}, 0
@@ -183,7 +184,7 @@ class Recording:
                 if self.tape.spaces[space].kind == "real":
                     offsets[part] = at
                     at += self.tape.spaces[space].size
-            known = self.builders[argument] = at, builder(self.trees[argument], offsets, self.batched[argument])
+            known = self.builders[argument] = at, *builder(self.trees[argument], offsets, self.batched[argument])
         return known
 
     def fits(self, arguments: list[Argument]) -> bool:

@@ -23,6 +23,9 @@ from micrograd.engine import Value
 from micrograd.ops import Op
 
 _STILL = (float, int, str, bytes, type(None), types.ModuleType, Op, types.BuiltinFunctionType, Value)
+_PLAIN = frozenset(
+    [types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.CodeType, type(None), type, Op, str]
+)
 _NO_READERS = ("__init__", "__new__", "__dict__", "__weakref__")  # of a class: what is made by them is looked at itself
 _EXACT = (object.__eq__, *(kind.__eq__ for kind in (int, str, bytes, type(None), dict, set, frozenset)))
 _OTHERS = frozenset([*sys.stdlib_module_names, "micrograd", "numpy"]) - {"__main__"}
@@ -34,6 +37,9 @@ class Surroundings:
 
     def __init__(self, fn: Any) -> None:
         self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
+        # the same for several things of one place, where only what stands for the same equals what was there
+        self._groups: list[tuple[Callable[[Any], Any], Any, Any]] = []
+        self._globals: dict[int, tuple[dict[str, Any], list[str]]] = {}  # the names that functions of a module look up
         self._containers: tuple[list[Any], list[Any]] = ([], [])  # as they are, and copies of what they were
         self.values: list[Value] = []
         self._met: set[int] = set()
@@ -49,6 +55,8 @@ class Surroundings:
             elif not isinstance(x, _STILL):
                 self._met.add(id(x))
                 self._enter(x)
+        for module, names in self._globals.values():
+            self._look_at(operator.itemgetter, module, dict.fromkeys(names))
 
     def _push(self, parts: Iterable[Any]) -> None:
         """Enter some parts next, the first one first."""
@@ -59,6 +67,9 @@ class Surroundings:
         try:
             if self._containers[0] != self._containers[1]:
                 return True
+            for read, place, was in self._groups:
+                if read(place) != was:
+                    return True
             for read, place, was in self._probes:
                 now = read(place)
                 if now is not was and _differ(now, was):
@@ -71,6 +82,15 @@ class Surroundings:
         was = read(place)
         self._probes.append((read, place, was))
         return was
+
+    def _look_at(self, getter: Callable[..., Callable[[Any], Any]], place: Any, names: Iterable[str]) -> list[Any]:
+        """Note the parts of a place that have names, as many as possible in one look; and give them."""
+        parts = {name: getter(name)(place) for name in names}
+        plain = [name for name, part in parts.items() if type(part) in _PLAIN]
+        if plain:
+            read = getter(*plain)
+            self._groups.append((read, place, read(place)))
+        return [part if name in plain else self._probe(getter(name), place) for name, part in parts.items()]
 
     def _hold(self, container: Any, items: Iterable[tuple[Any, Any]]) -> None:
         """Note what a container holds: all of them are compared at once, and apart what that may take for another thing."""
@@ -139,15 +159,20 @@ class Surroundings:
         """A function's code, its defaults, its closure, and the globals that it names."""
         if not _is_own(fn):
             return
-        self._probe(operator.attrgetter("__code__"), fn)
-        parts = [self._probe(operator.attrgetter(name), fn) for name in ("__defaults__", "__kwdefaults__")]
+        parts = self._look_at(operator.attrgetter, fn, ("__code__", "__defaults__", "__kwdefaults__"))[1:]
         parts += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
         names = _names(fn.__code__)
-        parts += [self._probe(operator.itemgetter(name), fn.__globals__) for name in names if name in fn.__globals__]
+        parts += self._named(fn.__globals__, names)
         for module in parts:
             if isinstance(module, types.ModuleType) and _is_own(module):  # its modules are appended, and looked into too
-                parts += [self._probe(operator.itemgetter(name), vars(module)) for name in names if name in vars(module)]
+                parts += self._named(vars(module), names)
         self._push(parts)
+
+    def _named(self, module: dict[str, Any], names: Iterable[str]) -> list[Any]:
+        """What a module has under these names."""
+        found = [name for name in names if name in module]
+        self._globals.setdefault(id(module), (module, []))[1].extend(found)
+        return [module[name] for name in found]
 
 
 def _is_own(x: Any) -> bool:

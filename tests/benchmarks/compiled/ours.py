@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -101,9 +102,10 @@ def gpt_batch() -> Entry:
 
 def gradient_of(f: Any, *args: Any, **how: Any) -> Entry:
     program = micrograd.compile(f, **how)
-    value, found = program.value_and_grad(*args)
-    numbers = {"gradient": [float(value), *flat(found)]}
-    return Entry(numbers, lambda: program.value_and_grad(*args), 1, lambda: program(*args))
+    bound = program.bind(*args)
+    value, found = bound()
+    value_alone = functools.cache(lambda: program.bind(*args, wrt=None))  # compiled when it is first asked for
+    return Entry({"gradient": [float(value), *flat(found)]}, bound, 1, lambda: value_alone()())
 
 
 def arrays(layers: Any) -> Any:
@@ -111,7 +113,7 @@ def arrays(layers: Any) -> Any:
 
 
 def moons() -> Entry:
-    points, labels = map(np.array, data.moons())
+    points, labels = (np.array(part, float) for part in data.moons())
     layers = arrays(data.moons_layers())
     return gradient_of(models.moons_example, layers, points, labels, batch=(None, 0, 0), reduce="mean")
 
@@ -150,7 +152,7 @@ def lu(n: int) -> Entry:
 
 
 def minors(n: int) -> Entry:
-    return gradient_of(models.minors_determinant, data.matrix(n))
+    return gradient_of(lambda matrix: models.minors_determinant(list(map(list, matrix))), np.array(data.matrix(n)))
 
 
 def least_squares(points: int) -> Entry:

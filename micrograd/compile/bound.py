@@ -1,0 +1,69 @@
+"""Bound calls: a program together with its arguments, whose numbers are read and whose gradient is written in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from micrograd.compile.recording import is_within
+
+if TYPE_CHECKING:
+    from micrograd.compile.program import Program
+
+
+class Bound:
+    """What :meth:`Program.bind` gives: called, it answers for the arguments that it was made with."""
+
+    __slots__ = (
+        *("_answer", "_args", "_call", "_changed", "_first", "_frame", "_holds"),
+        *("_lock", "_numbers", "_positions", "_program", "_read", "_results", "_run", "_wrt"),
+    )
+
+    def __init__(self, program: Program, args: tuple[Any, ...], wrt: Any) -> None:
+        self._program, self._args, self._wrt, self._lock = program, args, wrt, program._lock
+        self._positions = () if wrt is None else program._positions(wrt, len(args))
+        with self._lock:
+            self._look()
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if self._changed() or not self._holds() or is_within():
+                self._look()
+            elif self._read() is not self._numbers:
+                self._point()
+            if self._frame is None:
+                program, args = self._program, self._args
+                return program(*args) if self._wrt is None else program.value_and_grad(*args, wrt=self._wrt)
+            self._run(self._frame)
+            if self._answer is not None:
+                return self._first(0), self._answer
+            return self._first(0) if self._wrt is None else (self._first(0), self._gradients())
+
+    def _look(self) -> None:
+        """Look at the arguments, and at what answers them, anew."""
+        program = self._program
+        what, wrt = ("value", None) if self._wrt is None else ("grad", self._positions)
+        self._call = call = program._called((what, wrt, *map(id, self._args)), what, self._args, wrt)
+        if not call.watched:
+            raise TypeError(
+                f"{program._name}: bind() reads numbers where they lie, so it takes C-contiguous arrays of {program.dtype}, "
+                "and numbers, strings and booleans, in lists, tuples and dicts"
+            )
+        self._changed, self._holds, self._read = program._around.changed, call.holds, call.recording.reader.numbers
+        self._point()
+
+    def _point(self) -> None:
+        """Point at the numbers of the arguments and of the captured parameters, and at an array for the results."""
+        recording, kernel = self._call.recording, self._call.routine.kernel
+        self._numbers, self._frame = self._read(), None
+        bound = kernel.bind(self._call.spaces(()), self._call.examples) if recording.one_number else None
+        if bound is not None:
+            self._run, self._frame, self._results = bound
+            self._first = self._results.item
+            in_place = all(recording.gradient_by(p)[2] for p in self._positions)
+            self._answer = self._gradients() if in_place and self._positions else None
+
+    def _gradients(self) -> Any:
+        """The results from the second one on in the structure of the arguments."""
+        call = self._call
+        found = self._program._gradients(call.recording, self._positions, self._results, 1, call.examples)
+        return found if isinstance(self._wrt, tuple) else found[0]

@@ -1,0 +1,241 @@
+"""Bound calls give what the plain call gives, read arrays where they lie, and never run stale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from face import BACKENDS, close
+
+import micrograd
+from micrograd import Value, nn, trees
+from micrograd.optim import SGD
+
+both_backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def bowl(x: Any) -> Any:
+    return sum(v * v for v in x)
+
+
+def layered(layers: Any, x: Any, scale: float = 1.0) -> Any:
+    for w, b in layers:
+        x = [sum(a * v for a, v in zip(row, x, strict=True)).tanh() + c for row, c in zip(w, b, strict=True)]
+    return sum(x) * scale
+
+
+def example(seed: int = 0) -> tuple[Any, Any]:
+    draw = np.random.default_rng(seed).normal
+    return [(draw(size=(3, 2)), draw(size=3)), (draw(size=(2, 3)), draw(size=2))], draw(size=2)
+
+
+def same(found: Any, expected: Any) -> None:
+    for a, b in zip(numbers(found), numbers(expected), strict=True):
+        assert (type(a), np.shape(a)) == (type(b), np.shape(b))
+        close(a, b)
+
+
+def numbers(tree: Any) -> list[Any]:
+    if isinstance(tree, (list, tuple)):
+        return [leaf for part in tree for leaf in numbers(part)]
+    if isinstance(tree, dict):
+        return [leaf for part in tree.values() for leaf in numbers(part)]
+    return [tree]
+
+
+# -------------------------------------------------------------------------------------------------------- what it gives
+
+
+@both_backends
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("wrt", [0, 1, (0, 1), (1,), -1, None], ids=repr)
+def test_a_bound_call_gives_what_the_plain_call_gives(backend: str, dtype: str, wrt: Any) -> None:
+    layers, x = example()
+    layers, x = [(w.astype(dtype), b.astype(dtype)) for w, b in layers], x.astype(dtype)
+    program = micrograd.compile(lambda layers, x: layered(layers, x), backend=backend, dtype=dtype)
+    bound = program.bind(layers, x, wrt=wrt)
+    for _ in range(3):
+        expected = program(layers, x) if wrt is None else program.value_and_grad(layers, x, wrt=wrt)
+        same(bound(), expected)
+        layers[1][0][1, 2] += 0.5
+        x[:] *= -1.5
+
+
+@both_backends
+@pytest.mark.parametrize(
+    "point",
+    [2.0, [1.0, 2.0], {"a": 1.0, "b": [0.5, np.array([1.0, 2.0])]}, (np.eye(2), 3.0), {"w": np.ones(3)}],
+    ids=repr,
+)
+def test_arguments_of_any_structure_are_bound(backend: str, point: Any) -> None:
+    program = micrograd.compile(lambda p: sum(v**3 for v in flat(p)), backend=backend)
+    bound = program.bind(point)
+    for _ in range(2):
+        same(bound(), program.value_and_grad(point))
+
+
+def flat(p: Any) -> list[Any]:
+    if isinstance(p, dict):
+        return [v for part in p.values() for v in flat(part)]
+    if isinstance(p, (list, tuple, np.ndarray)):
+        return [v for part in p for v in flat(part)]
+    return [p]
+
+
+@both_backends
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("reduce", ["mean", "sum", None])
+def test_batches_are_bound(backend: str, threads: int, reduce: Any) -> None:
+    x, y = np.random.default_rng(1).normal(size=(2, 37))
+    how: dict[str, Any] = {"batch": (None, 0, 0), "reduce": reduce, "backend": backend, "threads": threads}
+    program = micrograd.compile(lambda w, x, y: (w[0] * x + w[1] - y) ** 2, **how)
+    w = np.array([0.5, -1.0])
+    for wrt in (0, 1, (0, 2), None):
+        bound = program.bind(w, x, y, wrt=wrt)
+        for _ in range(2):
+            same(bound(), program(w, x, y) if wrt is None else program.value_and_grad(w, x, y, wrt=wrt))
+            w += 0.25
+            y[3] -= 1.0
+
+
+def test_a_function_with_several_results_is_bound_for_its_values_only() -> None:
+    program = micrograd.compile(lambda x: [x[0] * x[1], {"sum": x[0] + x[1]}])
+    x = np.array([2.0, 3.0])
+    assert program.bind(x, wrt=None)() == [6.0, {"sum": 5.0}]
+    with pytest.raises(TypeError, match="gives 2 numbers"):
+        program.bind(x)
+
+
+def test_arguments_may_be_given_by_name_and_a_default_stays() -> None:
+    layers, x = example()
+    program = micrograd.compile(layered)
+    same(program.bind(x=x, layers=layers)(), program.value_and_grad(layers, x))
+    same(program.bind(layers, x, scale=2.0)(), program.value_and_grad(layers, x, 2.0))
+
+
+@pytest.mark.parametrize(("wrt", "error"), [(2, ValueError), ("x", ValueError), (True, ValueError), ((), ValueError)])
+def test_wrt_that_names_no_argument_is_refused(wrt: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="wrt must"):
+        micrograd.compile(layered).bind(*example(), wrt=wrt)
+
+
+# ---------------------------------------------------------------------------------------------------------- in place
+
+
+def test_the_gradient_is_written_into_the_same_arrays_which_no_other_call_touches() -> None:
+    x, other = np.array([1.0, 2.0]), np.array([5.0, 6.0])
+    program = micrograd.compile(bowl, backend="native")
+    bound, second = program.bind(x), program.bind(other)
+    value, gradient = bound()
+    assert (value, gradient.tolist()) == (5.0, [2.0, 4.0])
+    for _ in range(20):
+        program.value_and_grad(other)
+        assert second()[1].tolist() == [10.0, 12.0]
+    assert gradient.tolist() == [2.0, 4.0]
+    x[0] = 3.0
+    assert bound()[1] is gradient
+    assert gradient.tolist() == [6.0, 4.0]
+
+
+def test_single_numbers_of_a_gradient_are_floats_of_their_own() -> None:
+    rate = np.array([2.0])
+    bound = micrograd.compile(lambda p, rate: p[0] ** 2 * rate[0], backend="native").bind([3.0], rate)
+    first = bound()
+    rate[0] = 4.0
+    assert (first, bound()) == ((18.0, [12.0]), (36.0, [24.0]))
+
+
+def test_the_arguments_live_as_long_as_the_bound_call() -> None:
+    bounds = [micrograd.compile(bowl, backend="native").bind(np.full(1000, float(i))) for i in range(8)]
+    assert [bound()[0] for bound in bounds] == [1000.0 * i * i for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    "x",
+    [np.ones(4, np.float32), np.ones(8)[::2], np.arange(4.0).reshape(2, 2).T, np.arange(4), nn.MLP(1, [1])],
+    ids=["float32", "strided", "transposed", "integers", "module"],
+)
+def test_what_cannot_be_read_where_it_lies_is_refused(x: Any) -> None:
+    with pytest.raises(TypeError, match="C-contiguous arrays of float64"):
+        micrograd.compile(lambda x: x([1.0]) if callable(x) else sum(flat(x)) * 1.0).bind(x)
+
+
+# -------------------------------------------------------------------------------------------------------- never stale
+
+SCALE = 2.0
+
+
+@both_backends
+def test_what_the_function_captures_is_read_anew(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, table = nn.MLP(2, [3, 1], seed=1), [1.0, 2.0]
+    program = micrograd.compile(lambda x: model(x) * SCALE + table[0], backend=backend)
+    x = np.array([0.5, -1.0])
+    bound = program.bind(x)
+
+    def check() -> None:
+        out = model(trees.unflatten([trees.Slot(0), trees.Slot(1)], [Value(v) for v in x])) * SCALE + table[0]
+        close(bound()[0], out.data)
+
+    check()
+    model.parameters()[0].data += 1.0
+    check()
+    table[0] = 7.0
+    check()
+    monkeypatch.setattr(f"{__name__}.SCALE", -3.0)
+    check()
+    model.load_state_dict(nn.MLP(2, [3, 1], seed=5).state_dict())
+    check()
+    optimizer = SGD(program.parameters, lr=0.5)  # moves the parameters into a buffer
+    check()
+    program.backward(x)
+    optimizer.step()
+    check()
+
+
+@both_backends
+def test_containers_and_the_forms_of_arrays_are_watched(backend: str) -> None:
+    rows = [np.array([1.0, 2.0]), np.array([3.0])]
+    p = {"a": np.array([1.0]), "b": [2.0, 3.0]}
+    program = micrograd.compile(lambda rows, p: sum(flat(rows)) * sum(flat(p)), backend=backend)
+    bound = program.bind(rows, p)
+
+    def check() -> None:
+        expected = float(np.sum(np.concatenate(rows))) * float(np.sum(flat(p)))
+        close(bound()[0], expected)
+        assert [np.shape(g) for g in bound()[1]] == [np.shape(row) for row in rows]
+
+    check()
+    rows[0] = np.array([5.0, 6.0, 7.0])
+    check()
+    rows.append(np.array([1.0, 1.0]))
+    check()
+    p["b"][1] = 30.0
+    check()
+    p["a"] = np.array([4.0, 4.0])
+    check()
+    p["c"] = 1.0
+    check()
+    p["b"] = 2.5
+    check()
+
+
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
+def test_a_shape_or_dtype_that_is_set_in_place_is_noticed() -> None:
+    x = np.arange(6.0)
+    bound = micrograd.compile(lambda x: sum((i + 1.0) * v for i, v in enumerate(flat(x)))).bind(x)
+    assert bound()[1].shape == (6,)
+    x.shape = (2, 3)
+    assert bound()[1].shape == (2, 3)
+    x.shape, x.strides = (3, 2), (8, 24)
+    with pytest.raises(TypeError, match="C-contiguous"):
+        bound()
+
+
+def test_within_a_function_that_is_traced_or_differentiated_it_is_an_error() -> None:
+    x = np.array([1.0, 2.0])
+    bound = micrograd.compile(bowl).bind(x)
+    for outer in (micrograd.compile(lambda v: v * bound()[0]), micrograd.grad(lambda v: v * bound()[0])):
+        with pytest.raises(TypeError, match="cannot be part of another function"):
+            outer(3.0)
+    assert bound()[0] == 5.0

@@ -48,6 +48,7 @@ class Driver:
         self.moves = parameters._moves
         self.known["program"] = 0
         self.held: list[Any] = []  # the arrays that the known jobs point at
+        self.alike: dict[Any, Recording] = {}  # the recording that fits examples of a form
         self.programs: dict[int, tuple[Any, int, list[int], Any]] = {}  # by id of the recording: see _program
 
     def forget_examples(self) -> None:
@@ -94,22 +95,52 @@ class Driver:
             raise StretchError
         self.program._renew()
         living, plain = _Inputs(), _Inputs()
+        alike: dict[Any, list[int]] = {}  # the numbers of examples of one form
         for number in missing:
             example = data[number]
+            form = None if own else _form(example)
+            if form is not None:
+                alike.setdefault(form, []).append(number)
+                continue
             lives = own or not _is_plain(example)
             if lives and not alone:
                 raise StretchError
-            recording, arguments, _ = self.program._fitting(example, ())
-            parts = [part for argument in arguments for part in argument.parts]
-            (living if lives else plain).add(number, self._program(recording), parts)
+            self._add(living if lives else plain, number, example)
+        for form, some in alike.items():
+            self._add_alike(plain, form, some, data)
         self.present = living  # until the next step
-        if plain.numbers:
+        if plain.groups:
             self.held.append(plain)
         for inputs in (living, plain):
-            self.known[inputs.numbers] = inputs.jobs()
+            for numbers_of, made in inputs.jobs():
+                self.known[numbers_of] = made
         jobs = self.known[numbers]
-        self.known["program"][living.numbers] = 0
+        for group in living.groups.values():
+            self.known["program"][group.numbers] = 0
         return jobs
+
+    def _add(self, inputs: _Inputs, number: int, example: tuple[Any, ...]) -> Recording:
+        """One more example, and the recording that fits it."""
+        recording, arguments, _ = self.program._fitting(example, ())
+        parts = [part for argument in arguments for part in argument.parts]
+        inputs.add([number], self._program(recording), [np.asarray(part)[None] for part in parts])
+        return recording
+
+    def _add_alike(self, inputs: _Inputs, form: Any, some: list[int], data: Sequence[tuple[Any, ...]]) -> None:
+        """Examples of one form: all at once where one recording fits all of them."""
+        if form not in self.alike:
+            number = some.pop()
+            self.alike[form] = self._add(inputs, number, data[number])
+        recording = self.alike[form]
+        if recording.trace.frozen:  # integers are part of the program
+            for number in some:
+                self._add(inputs, number, data[number])
+        elif some:
+            kernel = self._program(recording)[0]
+            columns = zip(*[data[number] for number in some], strict=True)
+            parts = [np.array(column, kind) for column, kind in zip(columns, kernel.types[1:], strict=False)]
+            recording.check([Argument(None, [part]) for part in parts], stacked=True)
+            inputs.add(some, self._program(recording), parts)
 
     def batches(self, args: tuple[Any, ...], steps: int, examples: int) -> Any:
         """The jobs of batches that lie one after another in the arguments."""
@@ -158,45 +189,69 @@ class Driver:
         )
 
 
-class _Inputs:
-    """Where the inputs of single examples lie, and what holds them.  Few numbers are copied side by side, bit by bit."""
+class _Group:
+    """Examples of one recording: their numbers, and for each part of the arguments arrays with an example an entry."""
 
-    def __init__(self) -> None:
-        self.numbers: list[int] = []  # of the examples
-        self.entries: list[int] = []  # the addresses of their programs
-        self.rows: list[int] = []  # pointers to the spaces of one example after the other
-        self.starts: list[int] = []  # where an example's begin
-        self.arrays: list[Any] = []  # that are pointed at
-        self.copied: list[Any] = []  # those of few numbers
-        self.spots: list[int] = []  # the pointers to them
-
-    def add(self, number: int, program: tuple[Any, int, list[int], Any], parts: list[Any]) -> None:
-        """The example of a number, of a program as :meth:`Driver._program` gives it."""
-        kernel, entry, fixed, _ = program
-        start = len(self.rows)
-        self.numbers.append(number)
-        self.starts.append(start)
-        self.entries.append(entry)
-        self.rows += fixed
-        kinds = kernel.types[1 : 1 + len(parts)]
-        for i, (part, kind) in enumerate(zip(parts, kinds, strict=True), start + 1):
-            usable = np.ascontiguousarray(part, kind)
-            if usable.size <= COPIED:
-                self.copied.append(usable if part.ndim == 1 and usable.dtype is INTEGER else usable.ravel().view(INTEGER))
-                self.spots.append(i)
-            else:
-                self.arrays.append(usable)
-                self.rows[i] = usable.ctypes.data
+    def __init__(self, program: tuple[Any, int, list[int], Any], parts: int) -> None:
+        self.kernel, self.entry, self.fixed, _ = program
+        self.numbers: list[int] = []
+        self.parts: list[list[Any]] = [[] for _ in range(parts)]
 
     def jobs(self) -> Any:
-        """A job for each example, valid as long as this lives."""
-        self.table, self.copies = np.array(self.rows, np.uintp), np.concatenate([np.zeros(0, INTEGER), *self.copied])
-        ends = np.cumsum([0, *map(len, self.copied)], dtype=np.uintp)
-        self.table[self.spots] = np.uintp(self.copies.ctypes.data) + np.uintp(self.copies.itemsize) * ends[:-1]
-        jobs = np.empty(len(self.numbers), JOB)
-        jobs["program"], jobs["examples"] = self.entries, 1
-        jobs["inputs"] = self.table.ctypes.data + self.table.itemsize * np.array(self.starts, np.int64)
+        """A job for each example, valid as long as this lives.  Few numbers are copied side by side."""
+        count = len(self.numbers)
+        self.table = np.tile(np.array(self.fixed, np.uintp), (count, 1))
+        self.arrays: list[Any] = []
+        for i, (part, kind) in enumerate(zip(self.parts, self.kernel.types[1:], strict=False), 1):
+            if part[0][0].size <= COPIED:
+                part = [np.concatenate([array.reshape(len(array), -1) for array in part])]
+            usable = [np.ascontiguousarray(array, kind) for array in part]
+            self.arrays += usable
+            self.table[:, i] = np.concatenate([a.ctypes.data + a.strides[0] * np.arange(len(a)) for a in usable])
+        jobs = np.empty(count, JOB)
+        jobs["program"], jobs["examples"] = self.entry, 1
+        jobs["inputs"] = self.table.ctypes.data + np.arange(count) * self.table.strides[0]
         return jobs
+
+
+class _Inputs:
+    """Where the inputs of single examples lie, and what holds them."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, _Group] = {}
+
+    def add(self, numbers: list[int], program: tuple[Any, int, list[int], Any], parts: Sequence[Any]) -> None:
+        """Examples of a program as :meth:`Driver._program` gives it, and for each part an array with an entry for each."""
+        group = self.groups.get(program[1])
+        if group is None:
+            group = self.groups[program[1]] = _Group(program, len(parts))
+        group.numbers += numbers
+        for all_of_it, part in zip(group.parts, parts, strict=True):
+            all_of_it.append(part)
+
+    def jobs(self) -> list[tuple[list[int], Any]]:
+        """The numbers of some examples, and their jobs."""
+        return [(group.numbers, group.jobs()) for group in self.groups.values()]
+
+
+_NUMBERS = (frozenset([int]), frozenset([float]))
+
+
+def _form(example: tuple[Any, ...]) -> Any:
+    """What examples have in common whose arguments are numbers and rows of numbers of one type; None for others."""
+    form: list[Any] = []
+    for x in example:
+        kind = type(x)
+        if kind is list or kind is tuple:
+            types = frozenset(map(type, x))
+            if types not in _NUMBERS:
+                return None
+            form.append((kind, len(x), types))
+        elif kind is int or kind is float:
+            form.append(kind)
+        else:
+            return None
+    return tuple(form)
 
 
 def _is_plain(x: Any) -> bool:

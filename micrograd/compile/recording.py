@@ -195,14 +195,14 @@ class Recording:
                 return False
         return True
 
-    def check(self, arguments: list[Argument]) -> None:
-        """IndexError for an integer outside the table that it picks from."""
+    def check(self, arguments: list[Argument], stacked: bool = False) -> None:
+        """IndexError for an integer outside the table that it picks from; the parts may be those of several calls."""
         for (argument, part), (positions, sizes, least) in self._tables().items():
             picked = arguments[argument].parts[part]
             ends = picked.ravel().tolist() if picked.size < FEW else (picked.min(), picked.max())
             if -least <= min(ends) and max(ends) < least:
                 continue
-            picked = picked.reshape(len(picked) if self.batched[argument] else 1, -1)[:, positions]
+            picked = picked.reshape(len(picked) if stacked or self.batched[argument] else 1, -1)[:, positions]
             if not ((picked < sizes) & (picked >= -sizes)).all():
                 row, column = np.argwhere((picked >= sizes) | (picked < -sizes))[0]
                 raise IndexError(f"take(): index {int(picked[row, column])} is outside a table of {int(sizes[column])}")

@@ -78,14 +78,23 @@ MG_APART real mg_dot(int n, const real *a, long sa, const real *b, long sb) {
 }
 
 //@ mv: needs base vector sum dot
-// C[r cr] (+)= sum over k of A[r ar + k] x[k]: four rows at once, which share x and come from memory side by side.
+// C[r cr] (+)= sum over k of A[r ar + k] x[k]: four rows at once, which share x and come from memory side by side. Where all
+// rows begin at one place of a cache line, registers are loaded from the first whole line on: none of them from two.
 #define MG_BESIDE 4
+typedef mg_int mg_mask __attribute__((vector_size(MG_BYTES), may_alias));
+#define MG_FIRST(p, some) ((mg_v)((mg_mask)MG_LOAD(p) & (some)))
 MG_APART void mg_mv(int R, int K, const real *A, long ar, const real *x, real *C, long cr, int acc) {
+  const int alike = ar % MG_LANES == 0 && (uintptr_t)A % sizeof(real) == 0 && K >= 2 * MG_LANES;
+  const int head = alike ? (int)(-((uintptr_t)A / sizeof(real)) % MG_LANES) : 0;
+  mg_mask some;
+  for (int l = 0; l < MG_LANES; l++) some[l] = l < head ? -1 : 0;
   int r = 0;
   for (; K >= MG_LANES && r + MG_BESIDE <= R; r += MG_BESIDE) {
     const real *a = A + r * ar;
     mg_v sums[MG_BESIDE] = {{0}};
-    int k = 0;
+    int k = head;
+    if (head)
+      for (int j = 0; j < MG_BESIDE; j++) sums[j] = MG_FIRST(a + j * ar, some) * MG_FIRST(x, some);
     for (; k + MG_LANES <= K; k += MG_LANES)
 #pragma GCC unroll 4
       for (int j = 0; j < MG_BESIDE; j++) sums[j] += MG_LOAD(a + j * ar + k) * MG_LOAD(x + k);

@@ -10,7 +10,7 @@ import numpy as np
 from micrograd.compile.dialect import C, assignments, template
 from micrograd.compile.emit import Term, write
 from micrograd.compile.places import Places
-from micrograd.compile.streams import Part, Stream
+from micrograd.compile.streams import SHORTEST, Part, Stream
 from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import LANES, Loop, Map, every, plain, reads, writes
 from micrograd.compile.views import Nest, nest, strides
@@ -23,6 +23,7 @@ class Loops(Places):
 
     phase: Sequence[Any]  # the instructions that are being written
     later: Sequence[Any]  # and those of the phases after them
+    packed: set[int]  # the inputs that a stream lays side by side
 
     def map(self, instruction: Map) -> str:
         """One loop for a group of instructions of one kind, over its members or the examples."""
@@ -72,18 +73,38 @@ class Loops(Places):
             step = f"{steps - 1} - (g - {part.lag})" if part.turned else f"g - {part.lag}"
             guard = "" if steps == stream.steps else f"if (k >= 0 && k < {steps}) "
             turns.append(f"{{ const long k = {step}; {guard}{{ {self._bundle(stream, parts, sums)} }} }}")
-        turns += self._fetches(stream)
+        if stream is next((i for i in self.phase if isinstance(i, Stream)), None):
+            turns = [*self._packs(stream), *turns, *self._fetches(stream)]
         loop = f"for (long g = 0; g < {stream.steps}; g++) {{\n" + "\n".join(turns) + "\n}"
         return "\n".join([*before, loop, *after])
 
+    def pack(self, space: int, start: str, stop: str) -> str:
+        """The call that lays an input's numbers of the examples worked on together side by side."""
+        self.needs.update(("vector", "pack"))
+        size, base = self.rolled.spaces[space][0].size, self.rolled.spaces[space][1]
+        return f"mg_pack(in[{space}], {size}, {start}, {stop}, first, last, v + {base - LANES}L * L);"
+
+    def _packs(self, stream: Stream) -> list[str]:
+        """What the first stream lays side by side itself, some steps before they are read: inputs that it walks along."""
+        before = self.phase[: next(n for n, i in enumerate(self.phase) if i is stream)]
+        earlier = np.concatenate([np.zeros(0, int), *(every(v) for i in before for one in plain(i) for v in reads(one))])
+        made = []
+        for k, (space, base) in enumerate(self.rolled.spaces):
+            end = base + space.size
+            if not (space.batched and space.kind == "real" and SHORTEST <= space.size <= stream.steps):
+                continue
+            if all(_follows(part, base, end) for part in stream.parts) and not ((earlier >= base) & (earlier < end)).any():
+                self.packed.add(k)
+                stop = f"g + 8 < {space.size} ? g + 8 : {space.size}"
+                made.append(f"if (g % 8 == 0 && g < {space.size}) {self.pack(k, 'g', stop)}")
+        return made
+
     def _fetches(self, stream: Stream) -> list[str]:
         """What the first stream fetches from memory at each step: its share of the next examples' inputs."""
-        if stream is not next((i for i in self.phase if isinstance(i, Stream)), None):
-            return []
         found = []
         for k, (space, _) in enumerate(self.rolled.spaces):
             if space.batched and space.kind == "real" and space.size >= stream.steps // 2:
-                lines = f"({space.size} * L * sizeof(real) / 64 / {stream.steps} + 1)"
+                lines = f"(({space.size} * L * sizeof(real) / 64 + {stream.steps - 1}) / {stream.steps})"
                 found.append(
                     f"for (unsigned q = 0; q < {lines}; q++) "
                     f"__builtin_prefetch((const char *)(in[{k}] + {space.size} * (first + L)) + 64 * ({lines} * g + q));"
@@ -198,6 +219,15 @@ def _bundles(parts: list[Part]) -> list[list[Part]]:
         else:
             bundles.append([part])
     return bundles
+
+
+def _follows(part: Part, start: int, end: int) -> bool:
+    """Whether an instruction of a stream reads nothing of some addresses, or each when the stream has come to it."""
+    for first, step in part.walk.reads:
+        low, high = sorted((first, first + step * (part.walk.steps - 1)))
+        if low < end and start <= high and (step != 1 or first - start > part.lag):
+            return False
+    return True
 
 
 def _is_map(part: Part) -> bool:

@@ -63,7 +63,7 @@ class Writer(Loops, Products, Straight, Tables):
         return self.scatter(instruction)
 
     def _program(self) -> str:
-        rolled = self.rolled
+        rolled, self.packed = self.rolled, set()
         if rolled.lanes:
             before = self._phase("before", rolled.before, [*rolled.batch, *rolled.after])
             after = self._phase("after", rolled.after, []) + self._results_out()
@@ -136,9 +136,9 @@ class Writer(Loops, Products, Straight, Tables):
         """Blocks of L examples: their inputs are laid side by side, the last example standing in beyond the end."""
         rolled = self.rolled
         lines = []
-        for k, (space, base) in enumerate(rolled.spaces):
-            if space.batched and space.kind == "real" and space.size:
-                lines.append(f"    mg_pack(in[{k}], {space.size}, first, last, v + {base - LANES}L * L);\n")
+        for k, (space, _) in enumerate(rolled.spaces):
+            if space.batched and space.kind == "real" and space.size and k not in self.packed:
+                lines.append(f"    {self.pack(k, '0', str(space.size))}\n")
         outs = rolled.outputs[rolled.outputs >= LANES]
         if len(outs):
             steps = strides(outs)
@@ -149,8 +149,6 @@ class Writer(Loops, Products, Straight, Tables):
             )
         else:
             lines_out = ""
-        if lines:
-            self.needs.update(("vector", "pack"))
         return (
             f"{BATCH} {{\n  (void)out; (void)o; (void)t; (void)ix; (void)s;\n  const long last = examples - 1;\n"
             f"  for (long first = from; first < to; first += L) {{\n"

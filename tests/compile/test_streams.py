@@ -34,8 +34,24 @@ def wide(weights: Any, x: Any) -> Any:
     return sum((w * x[0] + v * x[1] + w * v).tanh() * v for w, v in zip(weights, weights[::-1], strict=True))
 
 
+def ahead(weights: Any, x: Any) -> Any:
+    """Each step reads its number, the one two steps later, and the last."""
+    state = x[STEPS - 1] * weights[0]
+    for i in range(STEPS - 2):
+        state = (state * weights[i] + x[i] * x[i + 2]).tanh() + x[STEPS - 1]
+    return state
+
+
+def late(weights: Any, x: Any) -> Any:
+    """The steps begin when another pass over the same numbers is over."""
+    state = sum(a * a for a in x)
+    for i in range(STEPS):
+        state = (state * weights[i] + x[i]).tanh()
+    return state
+
+
 @pytest.mark.parametrize("examples", [1, 7, 64, 200])
-@pytest.mark.parametrize("f", [walk, backwards, wide])
+@pytest.mark.parametrize("f", [walk, backwards, wide, ahead, late])
 def test_values_and_gradients_are_those_of_the_eager_engine(f: Any, examples: int) -> None:
     random = np.random.default_rng(examples)
     weights, x = random.normal(size=STEPS), random.normal(size=(examples, STEPS))
@@ -76,6 +92,27 @@ def test_the_way_back_is_one_stream_and_so_are_its_sums(examples: int) -> None:
     np.testing.assert_allclose(gradient, np.mean([g for _, g in found], axis=0), rtol=1e-11)
     assert program._last is not None
     assert sum(isinstance(i, Stream) for i in schedule(program._last.rolled).batch) == 2  # forward and back
+
+
+@pytest.mark.parametrize(
+    ("f", "inside"),
+    [
+        (growth, True),
+        (lambda market, z: growth(market, z[::-1]), False),
+        (lambda market, z: growth([market[0] * z[5], market[1], market[2]], z), False),
+        (lambda market, z: growth(market, [a * z[7] for a in z]), False),
+    ],
+    ids=["steps", "backwards", "one before", "one at each step"],
+)
+def test_inputs_are_laid_side_by_side_as_the_steps_come_to_them(f: Any, inside: bool) -> None:
+    market, z = np.array([2.0, 0.1, 0.01]), np.random.default_rng(0).normal(size=(21, STEPS))
+    program = micrograd.compile(f, batch=(None, 0), reduce="mean", backend="native")
+    value, gradient = program.value_and_grad(market, z)
+    found = [micrograd.value_and_grad(f)(market.tolist(), row.tolist()) for row in z]
+    np.testing.assert_allclose(value, np.mean([v for v, _ in found]), rtol=1e-12)
+    np.testing.assert_allclose(gradient, np.mean([g for _, g in found], axis=0), rtol=1e-11)
+    assert ("if (g % 8 == 0 && g < 40) mg_pack(in[2]" in program.c_source) == inside
+    assert ("    mg_pack(in[2], 40, 0, 40, first" in program.c_source) != inside
 
 
 @pytest.mark.parametrize("width", [15, 16, 17, 40])

@@ -376,8 +376,8 @@ MG_APART void mg_lanes(int n, const real *v, const int32_t *a, long a0, long sa,
 }
 
 //@ pack: needs base vector
-// The numbers of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in beyond the
-// end.  Squares of one register a side are turned in registers: in each of three rounds halves, quarters and single lanes of
+// The numbers from..to of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in
+// beyond the end.  Squares of one register a side are turned in registers: in each of three rounds halves, quarters and single lanes of
 // register pairs change places.
 #if defined(__AVX512F__) && !MG_FLOAT && !defined(__clang__)
 typedef int64_t mg_places __attribute__((vector_size(64)));
@@ -396,11 +396,11 @@ MG_INLINE void mg_turn(mg_v *r) {
 #else
 #define MG_SQUARE 0
 #endif
-MG_APART void mg_pack(const real *x, long size, long first, long last, real *v) {
-  long i = 0;
+MG_APART void mg_pack(const real *x, long size, long from, long to, long first, long last, real *v) {
+  long i = from;
 #if MG_SQUARE
   if (first + L - 1 <= last)
-    for (; i + 8 <= size; i += 8)
+    for (; i + 8 <= to; i += 8)
       for (int l = 0; l < L; l += 8) {
         mg_v r[8];
         for (int k = 0; k < 8; k++) r[k] = MG_LOAD(x + (first + l + k) * size + i);
@@ -410,6 +410,6 @@ MG_APART void mg_pack(const real *x, long size, long first, long last, real *v) 
 #endif
   for (int l = 0; l < L; l++) {
     const real *const row = x + size * (first + l < last ? first + l : last);
-    for (long k = i; k < size; k++) v[k * L + l] = row[k];
+    for (long k = i; k < to; k++) v[k * L + l] = row[k];
   }
 }

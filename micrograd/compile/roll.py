@@ -10,6 +10,7 @@ of which each period has the kinds of the one before it and addresses that moved
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -328,17 +329,25 @@ def _padded(rows: Any, length: int) -> Any:
 
 def _row_ids(rows: Any) -> tuple[Any, int]:
     """A number for each distinct row, counted in the order of their first appearance."""
-    if rows.shape[1] == 1:
-        keys = rows[:, 0].astype(np.uint64)
-    else:
-        weights = np.random.default_rng(rows.shape[1]).integers(1, 1 << 63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
-        keys = (rows.astype(np.uint64) * weights).sum(axis=1, dtype=np.uint64)
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    if rows.shape[1] > 1 and not (rows == rows[first[inverse]]).all():  # two rows with one key: take the slow way
-        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse.ravel()], len(first)
+    count, width = rows.shape
+    if (rows == rows[0]).all():
+        return np.zeros(count, dtype=np.int64), 1
+    keys = rows[:, 0] if width == 1 else (rows.astype(np.uint64) * _weights(width)).sum(axis=1, dtype=np.uint64)
+    known: dict[int, int] = {}
+    ids = np.array([known.setdefault(key, len(known)) for key in keys.tolist()])
+    first = np.empty(len(known), dtype=np.int64)
+    first[ids[::-1]] = np.arange(count)[::-1]
+    if width > 1 and not (rows == rows[first[ids]]).all():  # two rows with one key: take the slow way
+        known_rows: dict[tuple[int, ...], int] = {}
+        ids = np.array([known_rows.setdefault(tuple(row), len(known_rows)) for row in rows.tolist()])
+        return ids, len(known_rows)
+    return ids, len(known)
+
+
+@functools.cache
+def _weights(width: int) -> Any:
+    """Odd numbers without a pattern, by which the entries of a row are multiplied for its key."""
+    return np.random.default_rng(width).integers(1, 1 << 63, width, dtype=np.uint64) | np.uint64(1)
 
 
 def _grid(a: Any, b: Any) -> Any:

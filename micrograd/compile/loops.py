@@ -15,6 +15,7 @@ from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import LANES, Loop, Map, every, plain, reads, writes
 from micrograd.compile.views import Nest, nest, strides
 
+Span = frozenset[int]  # of addresses
 Ends = dict[tuple[int, int], str]  # names of numbers by the first address and the step of the walk that they are on
 
 
@@ -23,6 +24,7 @@ class Loops(Places):
 
     phase: Sequence[Any]  # the instructions that are being written
     later: Sequence[Any]  # and those of the phases after them
+    spans: dict[int, tuple[list[Span], list[Span]]]  # by the id of an instruction: see _spans
     packed: set[int]  # the inputs that a stream lays side by side
 
     def map(self, instruction: Map) -> str:
@@ -183,22 +185,30 @@ class Loops(Places):
 
     def _is_read(self, out: Any, within: Any, but: Sequence[Any], carried: set[tuple[int, int]]) -> bool:
         """Whether anything but these steps of its stream or loop reads an output before others take its place."""
-        alive = every(out)
+        alive = set(every(out).tolist())
         for i in plain(within):
-            for view in reads(i):
+            for view, span in zip(reads(i), self._spans(i)[0], strict=True):
+                if span.isdisjoint(alive):
+                    continue
                 ends = _step_ends(view)
-                same = any(i is one for one in but) and (ends == _step_ends(out) or ends in carried)
-                if not same and np.isin(every(view), alive).any():
+                if not (any(i is one for one in but) and (ends == _step_ends(out) or ends in carried)):
                     return True
         at = next(n for n, i in enumerate(self.phase) if i is within)
         for i in (i for other in (*self.phase[at + 1 :], *self.later) for i in plain(other)):
-            if any(np.isin(every(view), alive).any() for view in reads(i)):
+            read, written = self._spans(i)
+            if not all(map(alive.isdisjoint, read)):
                 return True
-            for view in writes(i):
-                alive = alive[~np.isin(alive, every(view))]
-            if not len(alive):
+            alive = alive.difference(*written)
+            if not alive:
                 return False
-        return bool(np.isin(self.rolled.outputs, alive).any())
+        return not alive.isdisjoint(self.rolled.outputs.tolist())
+
+    def _spans(self, i: Any) -> tuple[list[Span], list[Span]]:
+        """All addresses that an instruction reads, view by view, and that it writes."""
+        if id(i) not in self.spans:
+            read, written = ([frozenset(every(view).tolist()) for view in found] for found in (reads(i), writes(i)))
+            self.spans[id(i)] = read, written
+        return self.spans[id(i)]
 
     def _end_of_sum(self, instruction: Any, name: str) -> str:
         sign, out = "-" if instruction.sign < 0 else "+", self.at(instruction.c.reshape(1), (0,))

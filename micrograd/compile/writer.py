@@ -30,7 +30,7 @@ class Writer(Loops, Products, Straight, Tables):
 
     def __init__(self, rolled: Rolled, real: str) -> None:
         super().__init__(rolled)
-        self.real = real
+        self.real, self.spans = real, {}
         size = 8 if real == "double" else 4
         self.lanes = 64 // size
         register = self.lanes

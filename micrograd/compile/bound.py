@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from micrograd import trees
 from micrograd.compile.recording import is_within
 
 if TYPE_CHECKING:
@@ -14,7 +19,7 @@ class Bound:
     """What :meth:`Program.bind` gives: called, it answers for the arguments that it was made with."""
 
     __slots__ = (
-        *("_answer", "_args", "_call", "_changed", "_first", "_frame", "_holds"),
+        *("_again", "_answer", "_args", "_around", "_call", "_first", "_frame", "_holds"),
         *("_lock", "_numbers", "_positions", "_program", "_read", "_results", "_run", "_wrt"),
     )
 
@@ -26,7 +31,8 @@ class Bound:
 
     def __call__(self) -> Any:
         with self._lock:
-            if self._changed() or not self._holds() or is_within():
+            around = self._program._around
+            if around is not self._around or around.changed() or not self._holds() or is_within():
                 self._look()
             elif self._read() is not self._numbers:
                 self._point()
@@ -35,20 +41,21 @@ class Bound:
                 return program(*args) if self._wrt is None else program.value_and_grad(*args, wrt=self._wrt)
             self._run(self._frame)
             if self._answer is not None:
-                return self._first(0), self._answer
+                return self._first(0), self._answer if self._again is None else self._again()
             return self._first(0) if self._wrt is None else (self._first(0), self._gradients())
 
     def _look(self) -> None:
         """Look at the arguments, and at what answers them, anew."""
         program = self._program
         what, wrt = ("value", None) if self._wrt is None else ("grad", self._positions)
-        self._call = call = program._called((what, wrt, *map(id, self._args)), what, self._args, wrt)
+        call = program._called((what, wrt, *map(id, self._args)), what, self._args, wrt)
         if not call.watched:
             raise TypeError(
                 f"{program._name}: bind() reads numbers where they lie, so it takes C-contiguous arrays of {program.dtype}, "
                 "and numbers, strings and booleans, in lists, tuples and dicts"
             )
-        self._changed, self._holds, self._read = program._around.changed, call.holds, call.recording.reader.numbers
+        self._call, self._around = call, program._around
+        self._holds, self._read = call.holds, call.recording.reader.numbers
         self._point()
 
     def _point(self) -> None:
@@ -59,11 +66,32 @@ class Bound:
         if bound is not None:
             self._run, self._frame, self._results = bound
             self._first = self._results.item
-            in_place = all(recording.gradient_by(p)[2] for p in self._positions)
+            in_place = all(recording.gradient_by(p)[2] and not recording.batched[p] for p in self._positions)
             self._answer = self._gradients() if in_place and self._positions else None
+            self._again = _copier(self._answer)
 
     def _gradients(self) -> Any:
         """The results from the second one on in the structure of the arguments."""
         call = self._call
         found = self._program._gradients(call.recording, self._positions, self._results, 1, call.examples)
         return found if isinstance(self._wrt, tuple) else found[0]
+
+
+def _copier(tree: Any) -> Callable[[], Any] | None:
+    """What makes containers of their own for the same arrays, None where nobody could change them."""
+    if type(tree) is list and not any(map(_can_change, tree)):
+        return tree.copy
+    return functools.partial(_copied, tree) if _can_change(tree) else None
+
+
+def _can_change(tree: Any) -> bool:
+    return any(map(_can_change, tree)) if isinstance(tree, tuple) else not isinstance(tree, np.ndarray)
+
+
+def _copied(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return trees._like_dict(tree, [_copied(part) for part in tree.values()])
+    if isinstance(tree, (list, tuple)):
+        parts = [_copied(part) for part in tree]
+        return tree._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
+    return tree

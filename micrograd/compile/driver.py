@@ -55,6 +55,7 @@ class Driver:
         """Look at all examples anew."""
         self.known["program"] = 0
         self.held.clear()
+        self.alike.clear()
 
     def look(self) -> None:
         """Forget what was prepared for a program that would be recorded anew."""
@@ -94,20 +95,10 @@ class Driver:
         if own and missing and not alone:
             raise StretchError
         self.program._renew()
-        living, plain = _Inputs(), _Inputs()
-        alike: dict[Any, list[int]] = {}  # the numbers of examples of one form
-        for number in missing:
-            example = data[number]
-            form = None if own else _form(example)
-            if form is not None:
-                alike.setdefault(form, []).append(number)
-                continue
-            lives = own or not _is_plain(example)
-            if lives and not alone:
-                raise StretchError
-            self._add(living if lives else plain, number, example)
-        for form, some in alike.items():
-            self._add_alike(plain, form, some, data)
+        try:
+            living, plain = self._inputs(missing, data, own, alone, at_once=True)
+        except Exception:  # the first example in which anything is wrong is to tell what
+            living, plain = self._inputs(missing, data, own, alone, at_once=False)
         self.present = living  # until the next step
         if plain.groups:
             self.held.append(plain)
@@ -118,6 +109,27 @@ class Driver:
         for group in living.groups.values():
             self.known["program"][group.numbers] = 0
         return jobs
+
+    def _inputs(
+        self, numbers: list[int], data: Sequence[tuple[Any, ...]], own: bool, alone: bool, at_once: bool
+    ) -> tuple[_Inputs, _Inputs]:
+        """The inputs of some examples: of those that may change, and of the others, of which those of one form are looked at
+        together."""
+        living, plain = _Inputs(), _Inputs()
+        alike: dict[Any, list[int]] = {}  # the numbers of examples of one form
+        for number in numbers:
+            example = data[number]
+            form = None if own or not at_once else _form(example)
+            if form is not None:
+                alike.setdefault(form, []).append(number)
+                continue
+            lives = own or not _is_plain(example)
+            if lives and not alone:
+                raise StretchError
+            self._add(living if lives else plain, number, example)
+        for form, some in alike.items():
+            self._add_alike(plain, form, some, data)
+        return living, plain
 
     def _add(self, inputs: _Inputs, number: int, example: tuple[Any, ...]) -> Recording:
         """One more example, and the recording that fits it."""

@@ -28,11 +28,15 @@ UNUSED = _unused()
 
 
 class NativeKernel:
-    """A compiled program with its buffers."""
+    """A compiled program with its buffers.
+
+    The numbers of the examples worked on together are scratch, which kernels share that never run at the same time: what one
+    leaves in the processor's cache the next one writes over there.  ``scratch`` has it by its size.
+    """
 
     name = "native"
 
-    def __init__(self, rolled: Rolled, dtype: Any, threads: int) -> None:
+    def __init__(self, rolled: Rolled, dtype: Any, threads: int, scratch: dict[int, Any]) -> None:
         writer = Writer(rolled, "double" if dtype == np.float64 else "float")
         self.table = writer.tables()
         self.loaded = toolchain.load(*writer.units())
@@ -44,7 +48,9 @@ class NativeKernel:
         first, self.length = writer.results()
         self.picked = slice(first, first + len(rolled.outputs) - len(self.lanes))
         self.pool: list[tuple[Any, slice, int]] = []  # arrays for results: the owner, which part is it, and where it lies
-        self.v = aligned(rolled.lanes * self.block + 64, self.dtype)
+        size = 1 << (rolled.lanes * self.block + 64).bit_length()
+        own = 0 if size in scratch else size * self.dtype.itemsize
+        self.v = scratch.setdefault(size, aligned(0 if size in scratch else size, self.dtype))
         self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
         self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()
@@ -60,7 +66,7 @@ class NativeKernel:
         self.forms: list[Any] = [None] * len(rolled.spaces)
         self.present: Any = None  # the last inputs, where all of them are pointed at
         self.kept: dict[int, Any] = {}
-        self.bytes = self.w.nbytes + self.v.nbytes + self.s.nbytes + self.table.nbytes
+        self.bytes = self.w.nbytes + own + self.s.nbytes + self.table.nbytes
 
     def _fresh(self) -> Any:
         """The outputs of the next run: a part of an array that nobody holds a part of any more, or of a new one."""

@@ -61,6 +61,7 @@ class Program:
         self._recordings: dict[Any, list[Recording]] = {}
         self._known_counts: dict[int, tuple[list[bool], list[str]]] = {}  # of arguments: which are batched, and their names
         self._calls = Calls()
+        self._scratch: dict[int, Any] = {}  # what its kernels share: see NativeKernel
         self._as_real: set[int] = set()  # arguments whose integers are numbers to the function
         self._around: Any = None  # the surroundings of the function when it was last recorded
         self._last: Routine | None = None
@@ -124,9 +125,9 @@ class Program:
         """The call ``value_and_grad(*args, wrt=wrt)``, or with ``wrt=None`` the call ``program(*args)``, with its arguments
         bound: for loops where a call's own time counts.
 
-        It reads the numbers of arrays where they lie, at each call anew, and writes the gradient into the same arrays at
-        each call: copy what is to be kept.  Whatever else changes is noticed.  TypeError for arrays whose numbers would
-        have to be copied.
+        It reads the numbers of arrays where they lie, at each call anew.  The arrays of the gradient may be those of the
+        call before, written anew: take them from each call, and copy what is to be kept.  Whatever else changes is noticed.
+        TypeError for arrays whose numbers would have to be copied.
 
         >>> import numpy as np
         >>> import micrograd
@@ -393,7 +394,7 @@ class Program:
         """A vector program on the backend that was asked for, or is there."""
         if self.backend != "numpy":
             try:
-                kernel = NativeKernel(rolled, self.dtype, self.threads)
+                kernel = NativeKernel(rolled, self.dtype, self.threads, self._scratch)
                 self.stats.compiler_calls += not kernel.loaded.cached
                 return kernel
             except NoCompiler as error:

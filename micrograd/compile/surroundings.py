@@ -8,13 +8,14 @@ what they hold, Values by identity (their numbers are read anew anyhow), arrays 
 from __future__ import annotations
 
 import array
+import builtins
 import functools
 import math
 import operator
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,7 @@ from micrograd.engine import Value
 from micrograd.ops import Op
 
 _STILL = (float, int, str, bytes, type(None), types.ModuleType, Op, types.BuiltinFunctionType, Value)
-_PLAIN = frozenset(
-    [types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.CodeType, type(None), type, Op, str]
-)
+_PARTS = ("__code__", "__defaults__", "__kwdefaults__")  # of a function
 _NO_READERS = ("__init__", "__new__", "__dict__", "__weakref__")  # of a class: what is made by them is looked at itself
 _EXACT = (object.__eq__, *(kind.__eq__ for kind in (int, str, bytes, type(None), dict, set, frozenset)))
 _OTHERS = frozenset([*sys.stdlib_module_names, "micrograd", "numpy"]) - {"__main__"}
@@ -37,9 +36,9 @@ class Surroundings:
 
     def __init__(self, fn: Any) -> None:
         self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
-        # the same for several things of one place, where only what stands for the same equals what was there
-        self._groups: list[tuple[Callable[[Any], Any], Any, Any]] = []
-        self._globals: dict[int, tuple[dict[str, Any], list[str]]] = {}  # the names that functions of a module look up
+        self._groups: list[tuple[Callable[[Any], Any], Any, Any]] = []  # the same for several things of one place
+        self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}  # the names that functions of a module look up
+        self._hidden: list[tuple[Any, frozenset[str]]] = []  # the names of a module, and those that would hide a builtin
         self._containers: tuple[list[Any], list[Any]] = ([], [])  # as they are, and copies of what they were
         self.values: list[Value] = []
         self._met: set[int] = set()
@@ -56,7 +55,8 @@ class Surroundings:
                 self._met.add(id(x))
                 self._enter(x)
         for module, names in self._globals.values():
-            self._look_at(operator.itemgetter, module, dict.fromkeys(names))
+            self._look_at(operator.itemgetter, module, sorted(names & module.keys()))
+            self._hidden.append((module.keys(), frozenset(names - module.keys())))
 
     def _push(self, parts: Iterable[Any]) -> None:
         """Enter some parts next, the first one first."""
@@ -67,8 +67,12 @@ class Surroundings:
         try:
             if self._containers[0] != self._containers[1]:
                 return True
+            for names, hidden in self._hidden:
+                if not names.isdisjoint(hidden):
+                    return True
             for read, place, was in self._groups:
-                if read(place) != was:
+                now = read(place)
+                if not all(map(operator.is_, now, was)) and any(map(_differ, now, was)):
                     return True
             for read, place, was in self._probes:
                 now = read(place)
@@ -83,14 +87,14 @@ class Surroundings:
         self._probes.append((read, place, was))
         return was
 
-    def _look_at(self, getter: Callable[..., Callable[[Any], Any]], place: Any, names: Iterable[str]) -> list[Any]:
-        """Note the parts of a place that have names, as many as possible in one look; and give them."""
-        parts = {name: getter(name)(place) for name in names}
-        plain = [name for name, part in parts.items() if type(part) in _PLAIN]
-        if plain:
-            read = getter(*plain)
-            self._groups.append((read, place, read(place)))
-        return [part if name in plain else self._probe(getter(name), place) for name, part in parts.items()]
+    def _look_at(self, getter: Callable[..., Callable[[Any], Any]], place: Any, names: Sequence[str]) -> list[Any]:
+        """Note the parts of a place that have names, in one look; and give them."""
+        if len(names) < 2:
+            return [self._probe(getter(name), place) for name in names]
+        read = getter(*names)
+        was = read(place)
+        self._groups.append((read, place, was))
+        return list(was)
 
     def _hold(self, container: Any, items: Iterable[tuple[Any, Any]]) -> None:
         """Note what a container holds: all of them are compared at once, and apart what that may take for another thing."""
@@ -159,19 +163,22 @@ class Surroundings:
         """A function's code, its defaults, its closure, and the globals that it names."""
         if not _is_own(fn):
             return
-        parts = self._look_at(operator.attrgetter, fn, ("__code__", "__defaults__", "__kwdefaults__"))[1:]
+        parts = self._look_at(operator.attrgetter, fn, _PARTS)[1:]
         parts += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
         names = _names(fn.__code__)
         parts += self._named(fn.__globals__, names)
+        looked_into = set()
         for module in parts:
-            if isinstance(module, types.ModuleType) and _is_own(module):  # its modules are appended, and looked into too
-                parts += self._named(vars(module), names)
+            if isinstance(module, types.ModuleType) and id(module) not in looked_into and _is_own(module):
+                looked_into.add(id(module))
+                parts += self._named(vars(module), names)  # its modules are looked into too
         self._push(parts)
 
     def _named(self, module: dict[str, Any], names: Iterable[str]) -> list[Any]:
-        """What a module has under these names."""
+        """What a module has under these names; a builtin function may be hidden by a global of its name later."""
         found = [name for name in names if name in module]
-        self._globals.setdefault(id(module), (module, []))[1].extend(found)
+        noted = self._globals.setdefault(id(module), (module, set()))[1]
+        noted.update(found, filter(vars(builtins).__contains__, names))
         return [module[name] for name in found]
 
 

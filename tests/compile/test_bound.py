@@ -239,3 +239,66 @@ def test_within_a_function_that_is_traced_or_differentiated_it_is_an_error() -> 
         with pytest.raises(TypeError, match="cannot be part of another function"):
             outer(3.0)
     assert bound()[0] == 5.0
+
+
+G = 1.0
+
+
+def test_a_gradient_by_a_batch_that_is_the_same_for_all_examples_is_read_at_each_call() -> None:
+    w, x = np.array([2.0, 1.0]), np.arange(3.0)
+    program = micrograd.compile(lambda w, x: w[0] * x + w[1], batch=(None, 0), reduce="sum")
+    for wrt in (1, (0, 1)):
+        bound = program.bind(w, x, wrt=wrt)
+        for slope in (2.0, 5.0):
+            w[0] = slope
+            same(bound(), program.value_and_grad(w, x, wrt=wrt))
+
+
+def test_a_call_that_was_refused_leaves_nothing_behind() -> None:
+    p: list[Any] = [2.0, np.array([1.0, 2.0])]
+    program = micrograd.compile(lambda p: sum(v**3 for v in flat(p)))
+    bound = program.bind(p)
+    bound()
+    p.insert(0, np.ones(2, np.float32))
+    with pytest.raises(TypeError, match="C-contiguous"):
+        bound()
+    p.pop(0)
+    same(bound(), program.value_and_grad(p))
+
+
+def test_the_containers_of_an_answer_are_the_caller_s() -> None:
+    for q in ([np.array([1.0, 2.0]), np.array([3.0])], {"a": [np.array([1.0])], "b": (np.array([2.0]), [np.array([3.0])])}):
+        program = micrograd.compile(lambda q: sum(v**3 for v in flat(q)))
+        bound = program.bind(q)
+        _, gradient = bound()
+        gradient.clear()
+        same(bound(), program.value_and_grad(q))
+
+
+def test_a_bound_call_within_a_schedule_of_fit_does_not_stay_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = Value(0.5)
+    program = micrograd.compile(lambda x, y: (w * x * G - y) ** 2)
+    bound = program.bind(2.0, 1.0, wrt=None)
+    made: list[Any] = []
+
+    def rate(step: int) -> float:
+        monkeypatch.setattr(f"{__name__}.G", 2.0)
+        bound()
+        made.append(program.bind(2.0, 1.0, wrt=None))
+        return 0.0
+
+    data = [(float(i), 2.0 * i) for i in range(4)]
+    micrograd.fit(program, data, SGD([w], lr=rate), epochs=2, batch_size=1, progress=False)
+    for number, expected in ((2.0, 1.0), (7.0, 36.0)):
+        monkeypatch.setattr(f"{__name__}.G", number)
+        assert [call() for call in (bound, *made)] == [expected] * (1 + len(made))
+        assert program(2.0, 1.0) == expected
+
+
+def test_a_program_that_was_recorded_anew_meanwhile_makes_no_bound_call_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: x * G)
+    bound = program.bind(3.0)
+    assert bound() == (3.0, 1.0)
+    monkeypatch.setattr(f"{__name__}.G", 4.0)
+    assert program(3.0) == 12.0
+    assert bound() == (12.0, 4.0)

@@ -642,3 +642,65 @@ def test_a_function_that_is_not_compiled_and_one_without_parameters_are_refused(
     program = micrograd.compile(lambda x: x * x, batch=0, reduce="mean")
     with pytest.raises(ValueError, match="captured no Values"):
         micrograd.fit(program, (Y,), optim.SGD([W], lr=0.1), 1, 4)
+
+
+SCALE = 1.0
+
+
+def test_a_schedule_that_changes_a_global_and_calls_the_program_changes_the_steps_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train(backend: str, after: float) -> list[float]:
+        w = Value(0.5)
+        program = micrograd.compile(lambda x, y: (w * x * SCALE - y) ** 2, backend=backend)
+        monkeypatch.setattr(f"{__name__}.SCALE", 1.0)
+
+        def rate(step: int) -> float:
+            if step == 4:  # the first step of the second epoch
+                monkeypatch.setattr(f"{__name__}.SCALE", after)
+                program(1.0, 1.0)
+            return 0.01
+
+        data = [(i + 1.0, 2.0 * i) for i in range(4)]
+        return micrograd.fit(program, data, optim.SGD([w], lr=rate), epochs=5, batch_size=1, progress=False)
+
+    assert train("native", 2.0) == pytest.approx(train("numpy", 2.0), rel=1e-12)
+    assert train("native", 2.0)[2:] != pytest.approx(train("native", 1.0)[2:], rel=1e-3)
+
+
+def test_a_training_does_not_depend_on_where_its_arrays_lie(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [(random.normal(size=(8, 24)), random.normal()) for _ in range(10)]
+
+    def losses_after(epochs: int, offset: int, checkpoint: Path | None) -> str:
+        w = [Value(0.1 * i - 0.7) for i in range(24)]
+        program = micrograd.compile(
+            lambda a, y: (sum(micrograd.tanh(sum(x * v for x, v in zip(row, w, strict=True))) for row in a) - y) ** 2
+        )
+        data = []
+        for a, y in rows:
+            room = np.empty(a.size + 8)
+            room[offset : offset + a.size] = a.ravel()
+            data.append((room[offset : offset + a.size].reshape(a.shape), y))
+        optimizer = optim.SGD(w, lr=0.01)
+        return micrograd.fit(program, data, optimizer, epochs, 1, checkpoint=checkpoint, progress=False)[-1].hex()
+
+    whole = losses_after(4, 0, None)
+    for offset in range(8):
+        path = tmp_path / f"{offset}.npz"
+        losses_after(2, offset, path)
+        assert losses_after(4, 7 - offset, path) == whole
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_of_two_bad_examples_in_a_step_the_first_one_tells_what_is_wrong(backend: str) -> None:
+    table = [Value(float(i)) for i in range(3)]
+    program = micrograd.compile(lambda i, y: (micrograd.take(table, i) - y) ** 2, backend=backend)
+    data: list[Any] = [(i % 3, 1.0) for i in range(6)]
+    order = shuffled(6, 0, 0)
+    data[order[0]], data[order[1]] = (7, 1.0), (2**70, 1.0)
+    with pytest.raises(IndexError, match="index 7 is outside a table of 3"):
+        micrograd.fit(program, data, optim.SGD(table, lr=0.1), epochs=1, batch_size=3, progress=False)
+    data[order[0]], data[order[1]] = data[order[1]], data[order[0]]
+    with pytest.raises(OverflowError):
+        micrograd.fit(program, data, optim.SGD(table, lr=0.1), epochs=1, batch_size=3, progress=False)

@@ -334,6 +334,22 @@ def test_mv_is_a_matrix_times_a_vector(kernels: Kernels, rows: int, depth: int, 
     check_product(kernels, out, a @ x, acc, lambda: kernels.call("mv", rows, depth, a, ar, x, out, cr, acc))
 
 
+@pytest.mark.parametrize(("rows", "depth", "row"), [(4, 16, 16), (9, 40, 48), (6, 37, 64), (12, 784, 784)], ids=str)
+def test_mv_gives_the_same_bits_wherever_its_rows_begin(kernels: Kernels, rows: int, depth: int, row: int) -> None:
+    rng = np.random.default_rng(rows)
+    a, x = rng.normal(size=(rows, depth)).astype(kernels.dtype), rng.normal(size=depth).astype(kernels.dtype)
+    a[:, 0], a[0, -1], x[1] = -0.0, np.inf, -0.0
+    found = set()
+    for offset in range(17):
+        room = np.full(rows * row + 64, np.nan, kernels.dtype)  # neighbours must not be read
+        there = room[offset : offset + rows * row].reshape(rows, row)[:, :depth]
+        there[:] = a
+        out = np.zeros(rows, kernels.dtype)
+        kernels.call("mv", rows, depth, there, row, x, out, 1, 0)
+        found.add(out.tobytes())
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_mt_contracts_the_two_last_axes_of_both_operands(kernels: Kernels, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import enum
 import functools
 import math
+import sys
 import warnings
 from array import array
 from collections import defaultdict, deque
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -646,3 +648,70 @@ def test_a_call_that_takes_the_place_of_another_is_counted_once() -> None:
         x[0] = float(i)
         assert program(x) == float(i)
     assert program._calls.bytes == sum(call.bytes for call in program._calls.known.values())
+
+
+class Mode(str, enum.Enum):
+    FAST = "fast"
+
+
+class Everything:
+    """Equal to all there is."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __call__(self, x: Any) -> Any:
+        return x * 10.0
+
+
+class Touchy(Everything):
+    """Not to be compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("this compares with nothing")
+
+
+MODE: Any = "fast"
+HOOK: Any = None
+
+
+def test_what_is_equal_and_something_else_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: x * (2.0 if type(MODE) is str else 3.0) if HOOK is None else HOOK(x))
+    assert program(1.0) == 2.0
+    monkeypatch.setattr(f"{__name__}.MODE", Mode.FAST)
+    assert program(1.0) == 3.0
+    monkeypatch.setattr(f"{__name__}.HOOK", Everything())
+    assert program(1.0) == 10.0
+    monkeypatch.setattr(f"{__name__}.HOOK", None)
+    assert program(1.0) == 3.0
+
+
+def test_what_cannot_be_compared_counts_as_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: x if HOOK is None else HOOK(x))
+    assert program(1.0) == 1.0
+    monkeypatch.setattr(f"{__name__}.HOOK", Touchy())
+    assert program(1.0) == 10.0
+
+
+def test_a_global_that_hides_a_builtin_later_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: abs(x) * 2.0)
+    assert program(-1.0) == 2.0
+    monkeypatch.setattr(f"{__name__}.abs", lambda v: v * 100.0, raising=False)
+    assert program(-1.0) == -200.0
+    monkeypatch.undo()
+    assert program(-1.0) == 2.0
+
+
+def test_modules_that_name_each_other_are_looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    outer, inner = ModuleType("outer_one"), ModuleType("inner_one")
+    outer.inner_one, inner.outer_one = inner, outer  # type: ignore[attr-defined]
+    exec("def f(x): return x * outer_one.scale", vars(inner))
+    outer.scale = 2.0  # type: ignore[attr-defined]
+    for module in (outer, inner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    program = micrograd.compile(lambda x: outer.inner_one.f(x))
+    assert program(3.0) == 6.0
+    outer.scale = 5.0  # type: ignore[attr-defined]
+    assert program(3.0) == 15.0

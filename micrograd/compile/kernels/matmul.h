@@ -79,28 +79,48 @@ MG_APART real mg_dot(int n, const real *a, long sa, const real *b, long sb) {
 
 //@ mv: needs base vector sum dot
 // C[r cr] (+)= sum over k of A[r ar + k] x[k]: four rows at once, which share x and come from memory side by side. Where all
-// rows begin at one place of a cache line, registers are loaded from the first whole line on: none of them from two.
+// rows begin at one place of a cache line, registers are loaded from the first whole line on: none of them from two. The
+// products of each lane are added up in one order, and the lanes as if the first had k = 0, wherever A lies.
 #define MG_BESIDE 4
-typedef mg_int mg_mask __attribute__((vector_size(MG_BYTES), may_alias));
-#define MG_FIRST(p, some) ((mg_v)((mg_mask)MG_LOAD(p) & (some)))
+#if defined(__AVX512F__) && defined(__has_builtin)  // what immintrin.h has by other names: reading that takes a compiler long
+#define MG_MASKED __has_builtin(__builtin_ia32_loadupd512_mask)
+#else
+#define MG_MASKED 0
+#endif
+MG_INLINE mg_v mg_some(const real *p, int from, int to) {  // the lanes from..to of a register at p, zeros in the others
+#if MG_MASKED && MG_FLOAT
+  return __builtin_ia32_loadups512_mask(p, (mg_v){0}, (uint16_t)((1u << to) - (1u << from)));
+#elif MG_MASKED
+  return __builtin_ia32_loadupd512_mask(p, (mg_v){0}, (uint8_t)((1u << to) - (1u << from)));
+#else
+  real some[MG_LANES] = {0};
+  for (int l = from; l < to; l++) some[l] = p[l];
+  return MG_LOAD(some);
+#endif
+}
 MG_APART void mg_mv(int R, int K, const real *A, long ar, const real *x, real *C, long cr, int acc) {
   const int alike = ar % MG_LANES == 0 && (uintptr_t)A % sizeof(real) == 0 && K >= 2 * MG_LANES;
-  const int head = alike ? (int)(-((uintptr_t)A / sizeof(real)) % MG_LANES) : 0;
-  mg_mask some;
-  for (int l = 0; l < MG_LANES; l++) some[l] = l < head ? -1 : 0;
+  const int head = alike ? (int)(-((uintptr_t)A / sizeof(real)) % MG_LANES) : 0, tail = (K - head) % MG_LANES;
   int r = 0;
   for (; K >= MG_LANES && r + MG_BESIDE <= R; r += MG_BESIDE) {
     const real *a = A + r * ar;
     mg_v sums[MG_BESIDE] = {{0}};
-    int k = head;
+    int k = head - MG_LANES;
     if (head)
-      for (int j = 0; j < MG_BESIDE; j++) sums[j] = MG_FIRST(a + j * ar, some) * MG_FIRST(x, some);
-    for (; k + MG_LANES <= K; k += MG_LANES)
+      for (int j = 0; j < MG_BESIDE; j++)
+        sums[j] += mg_some(a + j * ar + k, MG_LANES - head, MG_LANES) * mg_some(x + k, MG_LANES - head, MG_LANES);
+    for (k = head; k + MG_LANES <= K; k += MG_LANES)
 #pragma GCC unroll 4
       for (int j = 0; j < MG_BESIDE; j++) sums[j] += MG_LOAD(a + j * ar + k) * MG_LOAD(x + k);
+    if (tail)
+      for (int j = 0; j < MG_BESIDE; j++) sums[j] += mg_some(a + j * ar + k, 0, tail) * mg_some(x + k, 0, tail);
     for (int j = 0; j < MG_BESIDE; j++) {
-      real sum = mg_lanes_sum(sums[j]);
-      for (int i = k; i < K; i++) sum += a[j * ar + i] * x[i];
+      if (head) {
+        real twice[2 * MG_LANES];
+        MG_STORE(twice, sums[j]), MG_STORE(twice + MG_LANES, sums[j]);
+        sums[j] = MG_LOAD(twice + MG_LANES - head);
+      }
+      const real sum = mg_lanes_sum(sums[j]);
       C[(r + j) * cr] = acc ? C[(r + j) * cr] + sum : sum;
     }
   }

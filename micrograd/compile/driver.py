@@ -15,15 +15,11 @@ import numpy as np
 from micrograd.compile import parameters
 from micrograd.compile.arguments import Argument
 from micrograd.compile.buffers import aligned
-from micrograd.compile.calls import STILL
+from micrograd.compile.jobs import JOB, Inputs, form_of, is_plain
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
 from micrograd.optim import Optimizer
-
-INTEGER = np.dtype(np.int64)
-COPIED = 256  # numbers of an example's array, at most
-JOB = np.dtype([("program", np.uintp), ("inputs", np.uintp), ("examples", np.int64)])  # mg_job
 
 
 class NotNativeError(Exception):
@@ -112,18 +108,18 @@ class Driver:
 
     def _inputs(
         self, numbers: list[int], data: Sequence[tuple[Any, ...]], own: bool, alone: bool, at_once: bool
-    ) -> tuple[_Inputs, _Inputs]:
+    ) -> tuple[Inputs, Inputs]:
         """The inputs of some examples: of those that may change, and of the others, of which those of one form are looked at
         together."""
-        living, plain = _Inputs(), _Inputs()
+        living, plain = Inputs(), Inputs()
         alike: dict[Any, list[int]] = {}  # the numbers of examples of one form
         for number in numbers:
             example = data[number]
-            form = None if own or not at_once else _form(example)
+            form = None if own or not at_once else form_of(example)
             if form is not None:
                 alike.setdefault(form, []).append(number)
                 continue
-            lives = own or not _is_plain(example)
+            lives = own or not is_plain(example)
             if lives and not alone:
                 raise StretchError
             self._add(living if lives else plain, number, example)
@@ -131,14 +127,14 @@ class Driver:
             self._add_alike(plain, form, some, data)
         return living, plain
 
-    def _add(self, inputs: _Inputs, number: int, example: tuple[Any, ...]) -> Recording:
+    def _add(self, inputs: Inputs, number: int, example: tuple[Any, ...]) -> Recording:
         """One more example, and the recording that fits it."""
         recording, arguments, _ = self.program._fitting(example, ())
         parts = [part for argument in arguments for part in argument.parts]
         inputs.add([number], self._program(recording), [np.asarray(part)[None] for part in parts])
         return recording
 
-    def _add_alike(self, inputs: _Inputs, form: Any, some: list[int], data: Sequence[tuple[Any, ...]]) -> None:
+    def _add_alike(self, inputs: Inputs, form: Any, some: list[int], data: Sequence[tuple[Any, ...]]) -> None:
         """Examples of one form: all at once where one recording fits all of them."""
         if form not in self.alike:
             number = some.pop()
@@ -199,78 +195,3 @@ class Driver:
             and moved is not None
             and (mine[0].ctypes.data, len(mine[0])) == (moved[0].ctypes.data, len(moved[0]))
         )
-
-
-class _Group:
-    """Examples of one recording: their numbers, and for each part of the arguments arrays with an example an entry."""
-
-    def __init__(self, program: tuple[Any, int, list[int], Any], parts: int) -> None:
-        self.kernel, self.entry, self.fixed, _ = program
-        self.numbers: list[int] = []
-        self.parts: list[list[Any]] = [[] for _ in range(parts)]
-
-    def jobs(self) -> Any:
-        """A job for each example, valid as long as this lives.  Few numbers are copied side by side."""
-        count = len(self.numbers)
-        self.table = np.tile(np.array(self.fixed, np.uintp), (count, 1))
-        self.arrays: list[Any] = []
-        for i, (part, kind) in enumerate(zip(self.parts, self.kernel.types[1:], strict=False), 1):
-            if part[0][0].size <= COPIED:
-                part = [np.concatenate([array.reshape(len(array), -1) for array in part])]
-            usable = [np.ascontiguousarray(array, kind) for array in part]
-            self.arrays += usable
-            self.table[:, i] = np.concatenate([a.ctypes.data + a.strides[0] * np.arange(len(a)) for a in usable])
-        jobs = np.empty(count, JOB)
-        jobs["program"], jobs["examples"] = self.entry, 1
-        jobs["inputs"] = self.table.ctypes.data + np.arange(count) * self.table.strides[0]
-        return jobs
-
-
-class _Inputs:
-    """Where the inputs of single examples lie, and what holds them."""
-
-    def __init__(self) -> None:
-        self.groups: dict[int, _Group] = {}
-
-    def add(self, numbers: list[int], program: tuple[Any, int, list[int], Any], parts: Sequence[Any]) -> None:
-        """Examples of a program as :meth:`Driver._program` gives it, and for each part an array with an entry for each."""
-        group = self.groups.get(program[1])
-        if group is None:
-            group = self.groups[program[1]] = _Group(program, len(parts))
-        group.numbers += numbers
-        for all_of_it, part in zip(group.parts, parts, strict=True):
-            all_of_it.append(part)
-
-    def jobs(self) -> list[tuple[list[int], Any]]:
-        """The numbers of some examples, and their jobs."""
-        return [(group.numbers, group.jobs()) for group in self.groups.values()]
-
-
-_NUMBERS = (frozenset([int]), frozenset([float]))
-
-
-def _form(example: tuple[Any, ...]) -> Any:
-    """What examples have in common whose arguments are numbers and rows of numbers of one type; None for others."""
-    form: list[Any] = []
-    for x in example:
-        kind = type(x)
-        if kind is list or kind is tuple:
-            types = frozenset(map(type, x))
-            if types not in _NUMBERS:
-                return None
-            form.append((kind, len(x), types))
-        elif kind is int or kind is float:
-            form.append(kind)
-        else:
-            return None
-    return tuple(form)
-
-
-def _is_plain(x: Any) -> bool:
-    """Whether an example is made of numbers, strings and arrays in lists, tuples and dicts, and of nothing that lives on."""
-    kind = type(x)
-    if kind is list or kind is tuple:
-        return STILL.issuperset(map(type, x)) or all(map(_is_plain, x))
-    if kind is dict:
-        return all(map(_is_plain, x.values()))
-    return kind in STILL or (kind is np.ndarray and x.dtype.kind != "O")

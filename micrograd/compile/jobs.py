@@ -1,0 +1,88 @@
+"""Jobs: where the inputs of single examples lie, for steps of a training in C."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from micrograd.compile.calls import STILL
+
+COPIED = 256  # numbers of an example's array, at most
+JOB = np.dtype([("program", np.uintp), ("inputs", np.uintp), ("examples", np.int64)])  # mg_job
+
+
+class _Group:
+    """Examples of one recording: their numbers, and for each part of the arguments arrays with an example an entry."""
+
+    def __init__(self, program: tuple[Any, int, list[int], Any], parts: int) -> None:
+        self.kernel, self.entry, self.fixed, _ = program
+        self.numbers: list[int] = []
+        self.parts: list[list[Any]] = [[] for _ in range(parts)]
+
+    def jobs(self) -> Any:
+        """A job for each example, valid as long as this lives.  Few numbers are copied side by side."""
+        count = len(self.numbers)
+        self.table = np.tile(np.array(self.fixed, np.uintp), (count, 1))
+        self.arrays: list[Any] = []
+        for i, (part, kind) in enumerate(zip(self.parts, self.kernel.types[1:], strict=False), 1):
+            if part[0][0].size <= COPIED:
+                part = [np.concatenate([array.reshape(len(array), -1) for array in part])]
+            usable = [np.ascontiguousarray(array, kind) for array in part]
+            self.arrays += usable
+            self.table[:, i] = np.concatenate([a.ctypes.data + a.strides[0] * np.arange(len(a)) for a in usable])
+        jobs = np.empty(count, JOB)
+        jobs["program"], jobs["examples"] = self.entry, 1
+        jobs["inputs"] = self.table.ctypes.data + np.arange(count) * self.table.strides[0]
+        return jobs
+
+
+class Inputs:
+    """Where the inputs of single examples lie, and what holds them."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, _Group] = {}
+
+    def add(self, numbers: list[int], program: tuple[Any, int, list[int], Any], parts: Sequence[Any]) -> None:
+        """Examples of a program as the driver gives it, and for each part an array with an entry for each example."""
+        group = self.groups.get(program[1])
+        if group is None:
+            group = self.groups[program[1]] = _Group(program, len(parts))
+        group.numbers += numbers
+        for all_of_it, part in zip(group.parts, parts, strict=True):
+            all_of_it.append(part)
+
+    def jobs(self) -> list[tuple[list[int], Any]]:
+        """The numbers of some examples, and their jobs."""
+        return [(group.numbers, group.jobs()) for group in self.groups.values()]
+
+
+_NUMBERS = (frozenset([int]), frozenset([float]))
+
+
+def form_of(example: tuple[Any, ...]) -> Any:
+    """What examples have in common whose arguments are numbers and rows of numbers of one type; None for others."""
+    form: list[Any] = []
+    for x in example:
+        kind = type(x)
+        if kind is list or kind is tuple:
+            types = frozenset(map(type, x))
+            if types not in _NUMBERS:
+                return None
+            form.append((kind, len(x), types))
+        elif kind is int or kind is float:
+            form.append(kind)
+        else:
+            return None
+    return tuple(form)
+
+
+def is_plain(x: Any) -> bool:
+    """Whether an example is made of numbers, strings and arrays in lists, tuples and dicts, and of nothing that lives on."""
+    kind = type(x)
+    if kind is list or kind is tuple:
+        return STILL.issuperset(map(type, x)) or all(map(is_plain, x))
+    if kind is dict:
+        return all(map(is_plain, x.values()))
+    return kind in STILL or (kind is np.ndarray and x.dtype.kind != "O")

@@ -233,7 +233,8 @@ class _Run:
             raise ValueError(
                 "fit() trains what the function captured, but it captured no Values: let it use a model from outside"
             )
-        if not {id(v) for v in self.parameters} & {id(v) for v in optimizer.parameters}:
+        mine, moved = self.parameters, optimizer.parameters
+        if mine is not moved and not {id(v) for v in mine} & {id(v) for v in moved}:
             raise ValueError("fit(): the loss does not depend on any of the optimizer's parameters")
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)

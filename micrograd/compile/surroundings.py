@@ -8,7 +8,7 @@ what they hold, Values by identity (their numbers are read anew anyhow), arrays 
 from __future__ import annotations
 
 import array
-import builtins
+import dis
 import functools
 import math
 import operator
@@ -25,8 +25,9 @@ from micrograd.ops import Op
 
 _STILL = (float, int, str, bytes, type(None), types.ModuleType, Op, types.BuiltinFunctionType, Value)
 _PARTS = ("__code__", "__defaults__", "__kwdefaults__")  # of a function
-_NO_READERS = ("__init__", "__new__", "__dict__", "__weakref__")  # of a class: what is made by them is looked at itself
+_NO_READERS = ("__dict__", "__weakref__")  # of a class
 _EXACT = (object.__eq__, *(kind.__eq__ for kind in (int, str, bytes, type(None), dict, set, frozenset)))
+DEPTH = 8  # of containers in containers that are looked through for what is vague; some hold themselves
 _OTHERS = frozenset([*sys.stdlib_module_names, "micrograd", "numpy"]) - {"__main__"}
 _EMPTY = object()
 
@@ -38,11 +39,24 @@ class Surroundings:
         self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
         self._groups: list[tuple[Callable[[Any], Any], Any, Any]] = []  # the same for several things of one place
         self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}  # the names that functions of a module look up
-        self._hidden: list[tuple[Any, frozenset[str]]] = []  # the names of a module, and those that would hide a builtin
+        self._hidden: list[tuple[Any, frozenset[str]]] = []  # the names of a module, and those it has not yet
         self._containers: tuple[list[Any], list[Any]] = ([], [])  # as they are, and copies of what they were
         self.values: list[Value] = []
         self._met: set[int] = set()
+        self._modules: list[types.ModuleType] = []  # the user's, and the names that may be looked up in them
+        self._names: set[str] = set()
         self._stack = [fn]
+        self._enter_all()
+        known = None
+        while known != (known := (len(self._modules), len(self._names))):
+            for module in tuple(self._modules):
+                self._push(self._named(vars(module), sorted(self._names)))
+                self._enter_all()
+        for place, names in self._globals.values():
+            self._look_at(operator.itemgetter, place, sorted(names & place.keys()))
+            self._hidden.append((place.keys(), frozenset(names - place.keys())))
+
+    def _enter_all(self) -> None:
         while self._stack:
             x = self._stack.pop()
             if id(x) in self._met:
@@ -51,12 +65,12 @@ class Surroundings:
                 self._met.add(id(x))
                 if not x.parents and x.kind != "constant":
                     self.values.append(x)
+            elif isinstance(x, types.ModuleType):
+                self._met.add(id(x))
+                self._modules += [x] if _is_own(x) else []
             elif not isinstance(x, _STILL):
                 self._met.add(id(x))
                 self._enter(x)
-        for module, names in self._globals.values():
-            self._look_at(operator.itemgetter, module, sorted(names & module.keys()))
-            self._hidden.append((module.keys(), frozenset(names - module.keys())))
 
     def _push(self, parts: Iterable[Any]) -> None:
         """Enter some parts next, the first one first."""
@@ -78,7 +92,7 @@ class Surroundings:
                 now = read(place)
                 if now is not was and _differ(now, was):
                     return True
-        except (ValueError, LookupError):  # an array has come among what is compared, or a place has gone
+        except Exception:  # an array has come among what is compared, or what is not to be compared, or a place has gone
             return True
         return False
 
@@ -165,8 +179,12 @@ class Surroundings:
             return
         parts = self._look_at(operator.attrgetter, fn, _PARTS)[1:]
         parts += [self._probe(_cell, cell) for cell in fn.__closure__ or ()]
-        names = _names(fn.__code__)
-        parts += self._named(fn.__globals__, names)
+        loaded, imported, names = _lookups(fn.__code__)
+        parts += self._named(fn.__globals__, loaded)
+        self._globals[id(fn.__globals__)][1].update(loaded)  # those that come later, too: they may hide a builtin
+        package = fn.__globals__.get("__package__")
+        parts += [sys.modules[name] for part in imported for name in (part, f"{package}.{part}") if name in sys.modules]
+        self._names.update(names)
         looked_into = set()
         for module in parts:
             if isinstance(module, types.ModuleType) and id(module) not in looked_into and _is_own(module):
@@ -175,10 +193,9 @@ class Surroundings:
         self._push(parts)
 
     def _named(self, module: dict[str, Any], names: Iterable[str]) -> list[Any]:
-        """What a module has under these names; a builtin function may be hidden by a global of its name later."""
+        """What a module has under these names."""
         found = [name for name in names if name in module]
-        noted = self._globals.setdefault(id(module), (module, set()))[1]
-        noted.update(found, filter(vars(builtins).__contains__, names))
+        self._globals.setdefault(id(module), (module, set()))[1].update(found)
         return [module[name] for name in found]
 
 
@@ -192,10 +209,11 @@ def _is_own(x: Any) -> bool:
     return "site-packages" not in file and "dist-packages" not in file
 
 
-def _is_vague(part: Any) -> bool:
+def _is_vague(part: Any, depth: int = 0) -> bool:
     """Whether something may be equal to this and still be told from it, as -0.0 is from 0.0."""
-    if isinstance(part, (list, tuple)):
-        return any(isinstance(inner, float) and inner == 0.0 for inner in part)
+    if isinstance(part, (list, tuple, dict)):
+        inner = part.values() if isinstance(part, dict) else part
+        return depth == DEPTH or any(_is_vague(one, depth + 1) for one in inner)
     return part == 0.0 if isinstance(part, float) else type(part).__eq__ not in _EXACT
 
 
@@ -233,10 +251,21 @@ def _cell(cell: Any) -> Any:
         return _EMPTY
 
 
-def _names(code: types.CodeType) -> list[str]:
-    """All names that a function's code looks up, those of functions within it too."""
+@functools.cache
+def _lookups(code: types.CodeType) -> tuple[list[str], list[str], list[str]]:
+    """The globals that a function's code reads, the modules that it imports, and all names that it looks up; those of
+    functions within it too."""
+    loaded: dict[str, None] = {}
+    imported: dict[str, None] = {}
     names = dict.fromkeys(code.co_names)
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            loaded[step.argval] = None
+        elif step.opname in ("IMPORT_NAME", "IMPORT_FROM"):
+            imported[step.argval] = None
+            imported[str(step.argval).partition(".")[0]] = None
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names.update(dict.fromkeys(_names(constant)))
-    return list(names)
+            for mine, theirs in zip((loaded, imported, names), _lookups(constant), strict=True):
+                mine.update(dict.fromkeys(theirs))
+    return list(loaded), list(imported), list(names)

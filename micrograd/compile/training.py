@@ -371,21 +371,26 @@ class _Watched:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program, self.around = program, program._around
+        self.program, self.around, self.resting = program, program._around, False
 
     def changed(self) -> bool:
         return False
 
     def rest(self) -> None:
-        if self.program._around is not self:
-            self.around, self.program._around = self.program._around, self
+        """Go on not to look.  Where something was recorded meanwhile, in other surroundings, all else is forgotten."""
+        program = self.program
+        if program._around is not self:
+            if self.resting and self.around.changed():
+                program._recordings.clear()
+                program._calls.clear()
+            self.around, program._around, self.resting = program._around, self, True
 
     def __enter__(self) -> _Watched:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.program._around is self:
-            self.program._around = self.around
+        self.rest()
+        self.program._around = self.around
 
 
 @contextlib.contextmanager

@@ -704,3 +704,19 @@ def test_of_two_bad_examples_in_a_step_the_first_one_tells_what_is_wrong(backend
     data[order[0]], data[order[1]] = data[order[1]], data[order[0]]
     with pytest.raises(OverflowError):
         micrograd.fit(program, data, optim.SGD(table, lr=0.1), epochs=1, batch_size=3, progress=False)
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_a_recording_made_during_fit_vouches_for_no_older_ones(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = Value(0.5)
+    program = micrograd.compile(lambda x: (w * x[0] * SCALE) ** 2, backend=backend)
+    monkeypatch.setattr(f"{__name__}.SCALE", 1.0)
+
+    def rate(step: int) -> float:
+        if step:
+            monkeypatch.setattr(f"{__name__}.SCALE", 2.0)
+            program([1.0, 2.0])  # of a form that was not recorded before
+        return 0.0
+
+    micrograd.fit(program, [([1.0],), ([2.0],)], optim.SGD([w], lr=rate), epochs=1, batch_size=1, progress=False)
+    assert (program([3.0]), program.bind([3.0])()) == (9.0, (9.0, [6.0]))

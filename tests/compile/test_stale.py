@@ -10,7 +10,7 @@ import sys
 import warnings
 from array import array
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -715,3 +715,109 @@ def test_modules_that_name_each_other_are_looked_into_once(monkeypatch: pytest.M
     assert program(3.0) == 6.0
     outer.scale = 5.0  # type: ignore[attr-defined]
     assert program(3.0) == 15.0
+
+
+RATE: Any = 2.0
+
+
+class Scaled:
+    def __init__(self, x: Any) -> None:
+        self.x = x * RATE
+
+
+@dataclass
+class Option:
+    name: str
+    rate: float = field(compare=False)
+
+
+def cfg(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = ModuleType("user_settings")
+    module.rate = 2.0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "user_settings", module)
+    return module
+
+
+def test_what_the_constructor_of_a_class_reads_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = micrograd.compile(lambda x: Scaled(x).x)
+    bound = program.bind(1.0, wrt=None)
+    assert program(1.0) == 2.0
+    monkeypatch.setattr(f"{__name__}.RATE", 5.0)
+    assert [program(1.0), bound()] == [5.0, 5.0]
+
+
+def test_a_module_that_a_function_imports_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = cfg(monkeypatch)
+
+    def by_name(x: Any) -> Any:
+        from user_settings import rate  # type: ignore[import-not-found]
+
+        return x * rate
+
+    def whole(x: Any) -> Any:
+        import user_settings
+
+        return x * user_settings.rate
+
+    for f in (by_name, whole):
+        module.rate = 2.0  # type: ignore[attr-defined]
+        program = micrograd.compile(f)
+        assert program(1.0) == 2.0
+        module.rate = 7.0  # type: ignore[attr-defined]
+        assert program(1.0) == 7.0
+
+
+def test_a_module_in_an_object_a_dict_or_a_class_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = cfg(monkeypatch)
+    holder, table = SimpleNamespace(m=module), {"m": module}
+
+    class Held:
+        m = module
+
+    for f in (lambda x: x * holder.m.rate, lambda x: x * table["m"].rate, lambda x: x * Held.m.rate):
+        module.rate = 2.0  # type: ignore[attr-defined]
+        program = micrograd.compile(f)
+        assert program(1.0) == 2.0
+        module.rate = 7.0  # type: ignore[attr-defined]
+        assert program(1.0) == 7.0
+
+
+def test_a_global_that_was_not_there_is_noticed_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def f(x: Any) -> Any:
+        try:
+            return x * NOT_YET  # type: ignore[name-defined]
+        except NameError:
+            return x
+
+    program = micrograd.compile(f)
+    assert program(3.0) == 3.0
+    monkeypatch.setattr(f"{__name__}.NOT_YET", 5.0, raising=False)
+    assert program(3.0) == 15.0
+
+
+def test_an_attribute_s_name_is_no_global(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = SimpleNamespace(data=2.0)
+    program = micrograd.compile(lambda x: x * holder.data)
+    assert program(1.0) == 2.0
+    for number in range(3):
+        monkeypatch.setattr(f"{__name__}.data", number, raising=False)
+        assert program(1.0) == 2.0
+    assert recordings(program) == 1
+
+
+def test_what_lies_deep_in_containers_and_is_equal_to_what_was_there_is_told_from_it() -> None:
+    nested, options = [[[0.0]]], [[Option("a", 1.0)]]
+    by_sign = micrograd.compile(lambda x: x * math.copysign(2.0, nested[0][0][0]))
+    by_rate = micrograd.compile(lambda x: x * options[0][0].rate)
+    assert [by_sign(1.0), by_rate(1.0)] == [2.0, 1.0]
+    nested[0], options[0] = [[-0.0]], [Option("a", 5.0)]
+    assert [by_sign(1.0), by_rate(1.0)] == [-2.0, 5.0]
+
+
+def test_a_list_that_holds_itself_may_be_captured() -> None:
+    own: list[Any] = [2.0]
+    own.append(own)
+    program = micrograd.compile(lambda x: x * own[0])
+    assert program(3.0) == 6.0
+    own[0] = 4.0
+    assert program(3.0) == 12.0

@@ -276,6 +276,12 @@ class _Roller:
         if a.shape[1] > 1:
             ra, rb = np.where(swap, rb, ra), np.where(swap, ra, rb)
             order = np.lexsort(np.stack([b, a, rb, ra]), axis=-1)
+            for one, other in ((a, b), (b, a)):
+                sets = np.sort(one, axis=1)
+                if (sets == sets[0]).all():  # a factor of all members: it stands in one order, wherever the others lie
+                    ordered = np.take_along_axis(one, order, 1)
+                    order = order if (ordered == ordered[0]).all() else np.lexsort(np.stack([other, one]), axis=-1)
+                    break
             a, b = np.take_along_axis(a, order, 1), np.take_along_axis(b, order, 1)
         return a, b
 

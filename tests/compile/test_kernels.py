@@ -345,7 +345,8 @@ def test_mv_gives_the_same_bits_wherever_its_rows_begin(kernels: Kernels, rows: 
         there = room[offset : offset + rows * row].reshape(rows, row)[:, :depth]
         there[:] = a
         out = np.zeros(rows, kernels.dtype)
-        kernels.call("mv", rows, depth, there, row, x, out, 1, 0)
+        (ar, _), (cr,) = steps(there), steps(out)
+        kernels.call("mv", rows, depth, there, ar, x, out, cr, 0)
         found.add(out.tobytes())
     assert len(found) == 1
 

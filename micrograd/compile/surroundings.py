@@ -38,6 +38,7 @@ class Surroundings:
     def __init__(self, fn: Any) -> None:
         self._probes: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to read a place, the place, what was there
         self._groups: list[tuple[Callable[[Any], Any], Any, Any]] = []  # the same for several things of one place
+        self._plain: list[tuple[Callable[[Any], Any], Any, Any]] = []  # and of functions without defaults
         self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}  # the names that functions of a module look up
         self._hidden: list[tuple[Any, frozenset[str]]] = []  # the names of a module, and those it has not yet
         self._containers: tuple[list[Any], list[Any]] = ([], [])  # as they are, and copies of what they were
@@ -84,6 +85,9 @@ class Surroundings:
             for names, hidden in self._hidden:
                 if not names.isdisjoint(hidden):
                     return True
+            for read, place, was in self._plain:
+                if read(place) != was:  # a function's parts have types of their own, which compare by all that counts
+                    return True
             for read, place, was in self._groups:
                 now = read(place)
                 if not all(map(operator.is_, now, was)) and any(map(_differ, now, was)):
@@ -107,7 +111,7 @@ class Surroundings:
             return [self._probe(getter(name), place) for name in names]
         read = getter(*names)
         was = read(place)
-        self._groups.append((read, place, was))
+        (self._plain if names is _PARTS and was[1:] == (None, None) else self._groups).append((read, place, was))
         return list(was)
 
     def _hold(self, container: Any, items: Iterable[tuple[Any, Any]]) -> None:

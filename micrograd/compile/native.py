@@ -49,8 +49,11 @@ class NativeKernel:
         self.picked = slice(first, first + len(rolled.outputs) - len(self.lanes))
         self.pool: list[tuple[Any, slice, int]] = []  # arrays for results: the owner, which part is it, and where it lies
         size = 1 << (rolled.lanes * self.block + 64).bit_length()
-        own = 0 if size in scratch else size * self.dtype.itemsize
-        self.v = scratch.setdefault(size, aligned(0 if size in scratch else size, self.dtype))
+        own = 0
+        if size not in scratch:
+            scratch[size] = aligned(size, self.dtype)
+            own = scratch[size].nbytes
+        self.v = scratch[size]
         self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
         self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()

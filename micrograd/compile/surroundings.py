@@ -255,7 +255,7 @@ def _cell(cell: Any) -> Any:
         return _EMPTY
 
 
-@functools.cache
+@functools.lru_cache(1024)
 def _lookups(code: types.CodeType) -> tuple[list[str], list[str], list[str]]:
     """The globals that a function's code reads, the modules that it imports, and all names that it looks up; those of
     functions within it too."""

@@ -738,6 +738,14 @@ def cfg(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def follows_rate(f: Any, module: Any) -> None:
+    module.rate = 2.0
+    program = micrograd.compile(f)
+    assert program(1.0) == 2.0
+    module.rate = 7.0
+    assert program(1.0) == 7.0
+
+
 def test_what_the_constructor_of_a_class_reads_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     program = micrograd.compile(lambda x: Scaled(x).x)
     bound = program.bind(1.0, wrt=None)
@@ -760,11 +768,7 @@ def test_a_module_that_a_function_imports_is_looked_into(monkeypatch: pytest.Mon
         return x * user_settings.rate
 
     for f in (by_name, whole):
-        module.rate = 2.0  # type: ignore[attr-defined]
-        program = micrograd.compile(f)
-        assert program(1.0) == 2.0
-        module.rate = 7.0  # type: ignore[attr-defined]
-        assert program(1.0) == 7.0
+        follows_rate(f, module)
 
 
 def test_a_module_in_an_object_a_dict_or_a_class_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -775,11 +779,7 @@ def test_a_module_in_an_object_a_dict_or_a_class_is_looked_into(monkeypatch: pyt
         m = module
 
     for f in (lambda x: x * holder.m.rate, lambda x: x * table["m"].rate, lambda x: x * Held.m.rate):
-        module.rate = 2.0  # type: ignore[attr-defined]
-        program = micrograd.compile(f)
-        assert program(1.0) == 2.0
-        module.rate = 7.0  # type: ignore[attr-defined]
-        assert program(1.0) == 7.0
+        follows_rate(f, module)
 
 
 def test_a_global_that_was_not_there_is_noticed_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,27 +10,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from micrograd import trees
+from micrograd.compile.quick import Notes, UnwatchedError, quickened
 from micrograd.compile.recording import is_within
 
 if TYPE_CHECKING:
     from micrograd.compile.program import Program
+
+MANY = 200  # calls in Python before the first one in C, which has to be compiled once on a machine
 
 
 class Bound:
     """What :meth:`Program.bind` gives: called, it answers for the arguments that it was made with."""
 
     __slots__ = (
-        *("_again", "_answer", "_args", "_around", "_call", "_first", "_frame", "_holds"),
-        *("_lock", "_numbers", "_positions", "_program", "_read", "_results", "_run", "_wrt"),
+        *("_answer", "_args", "_around", "_call", "_finish", "_first", "_frame", "_holds", "_left"),
+        *("_lock", "_numbers", "_positions", "_program", "_quick", "_read", "_results", "_run", "_wrt"),
     )
 
     def __init__(self, program: Program, args: tuple[Any, ...], wrt: Any) -> None:
         self._program, self._args, self._wrt, self._lock = program, args, wrt, program._lock
         self._positions = () if wrt is None else program._positions(wrt, len(args))
+        self._quick: Callable[[], Any] | None = None
+        self._left = MANY  # calls until the next one is made in C
         with self._lock:
             self._look()
 
     def __call__(self) -> Any:
+        if self._quick is not None:
+            found = self._quick()
+            if found is not None:
+                return found
+            self._quick, self._left = None, MANY
         with self._lock:
             around = self._program._around
             if around is not self._around or around.changed() or not self._holds() or is_within():
@@ -39,10 +50,28 @@ class Bound:
             if self._frame is None:
                 program, args = self._program, self._args
                 return program(*args) if self._wrt is None else program.value_and_grad(*args, wrt=self._wrt)
-            self._run(self._frame)
-            if self._answer is not None:
-                return self._first(0), self._answer if self._again is None else self._again()
-            return self._first(0) if self._wrt is None else (self._first(0), self._gradients())
+            self._run(ctypes.byref(self._frame))
+            self._left -= 1
+            if not self._left:
+                self._quicken()
+            value = self._first(0)
+            if self._wrt is None:
+                return value
+            return value, self._answer if self._finish is None else self._finish()
+
+    def _quicken(self) -> None:
+        """Have the next calls made in C, if all that they depend on can be looked at there."""
+        self._left = MANY
+        try:
+            notes = Notes()
+            notes.around(self._program)
+            notes.argument(self._args)
+            notes.parameters(self._call.recording.reader)
+            made = quickened(self._run, self._frame, self._results, self._answer, self._finish, self._lock, notes)
+        except UnwatchedError:
+            return
+        if not self._around.changed() and self._holds() and self._read() is self._numbers:
+            self._quick = made
 
     def _look(self) -> None:
         """Look at the arguments, and at what answers them, anew."""
@@ -66,9 +95,12 @@ class Bound:
         if bound is not None:
             self._run, self._frame, self._results = bound
             self._first = self._results.item
-            in_place = all(recording.gradient_by(p)[2] and not recording.batched[p] for p in self._positions)
-            self._answer = self._gradients() if in_place and self._positions else None
-            self._again = _copier(self._answer)
+            self._answer, self._finish = None, None  # the gradient, and what gives it where that is not just the same again
+            if not all(recording.gradient_by(p)[2] and not recording.batched[p] for p in self._positions):
+                self._finish = self._gradients
+            elif self._positions:
+                self._answer = self._gradients()
+                self._finish = _copier(self._answer)
 
     def _gradients(self) -> Any:
         """The results from the second one on in the structure of the arguments."""

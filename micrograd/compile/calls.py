@@ -45,6 +45,12 @@ class Call:
         self.dicts: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []  # the same, with the keys and values that were
         self.arrays: list[Any] = []
         self.watched = self._watch(arguments, dtype)
+        if self.watched:  # all but the arrays themselves stays as it is, so that it is converted once
+            read = {id(x) for x in self.arrays}
+            with np.errstate(over="ignore"):
+                self.inputs[1:] = [
+                    x if id(x) in read or x.dtype.kind != "f" else x.astype(dtype, copy=False) for x in self.inputs[1:]
+                ]
 
     def _watch(self, arguments: list[Argument], dtype: Any) -> bool:
         """Note what the arguments hold; False if they cannot be watched, or their numbers are not read where they lie."""

@@ -112,7 +112,7 @@ class NativeKernel:
         tables = ctypes.addressof(frame) + 9 * ctypes.sizeof(ctypes.c_void_p)
         frame[0], frame[1] = tables, tables + spaces * ctypes.sizeof(ctypes.c_void_p)
         frame[EXAMPLES] = examples
-        return self.c_call, ctypes.byref(frame), result
+        return self.c_call, frame, result
 
     def _hold(self, inputs: Sequence[Any]) -> None:
         """Point at the numbers of all spaces, which must not go away while they are pointed at."""

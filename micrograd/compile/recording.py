@@ -78,6 +78,7 @@ def _collector_off() -> Iterator[None]:
 
 
 _recording = ContextVar("_recording", default=False)
+WITHIN = (_recording, _depth)  # what is_within looks at
 
 
 @contextlib.contextmanager

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,7 +14,16 @@ from face import BACKENDS, close
 
 import micrograd
 from micrograd import Value, nn, trees
+from micrograd.compile import bound as bound_calls, quick, toolchain
 from micrograd.optim import SGD
+
+
+@pytest.fixture(params=[1, 2, bound_calls.MANY], ids=["in C at once", "in C at the second call", "in Python"], autouse=True)
+def calls_in_python(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """All that is said here holds for calls in Python and for those in C."""
+    monkeypatch.setattr(bound_calls, "MANY", request.param)
+    return request.param
+
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -235,6 +248,8 @@ def test_a_shape_or_dtype_that_is_set_in_place_is_noticed() -> None:
 def test_within_a_function_that_is_traced_or_differentiated_it_is_an_error() -> None:
     x = np.array([1.0, 2.0])
     bound = micrograd.compile(bowl).bind(x)
+    for _ in range(bound_calls.MANY):
+        bound()
     for outer in (micrograd.compile(lambda v: v * bound()[0]), micrograd.grad(lambda v: v * bound()[0])):
         with pytest.raises(TypeError, match="cannot be part of another function"):
             outer(3.0)
@@ -302,3 +317,136 @@ def test_a_program_that_was_recorded_anew_meanwhile_makes_no_bound_call_stale(mo
     monkeypatch.setattr(f"{__name__}.G", 4.0)
     assert program(3.0) == 12.0
     assert bound() == (12.0, 4.0)
+
+
+# --------------------------------------------------------------------------------------------------------- calls in C
+
+
+class Scaled:
+    rate = 2.0
+
+    def __init__(self) -> None:
+        self.offset = [1.0]
+
+    def __call__(self, x: Any) -> Any:
+        return x[0] * self.rate * self.offset[0] * SCALE
+
+
+def adopted() -> Any:
+    w = Value(3.0)
+    program = micrograd.compile(lambda x: w * x[0])
+    program(np.ones(1))
+    assert len(program.parameters) == 1
+    return program
+
+
+KERNEL, RATES, FACTOR = np.ones(2), {2.0}, Value(2.0)
+SEEN = {
+    "arrays": (micrograd.compile(bowl), (np.ones(2),)),
+    "containers": (micrograd.compile(lambda p: bowl(p["x"]) * p["c"][0]), ({"x": np.ones(2), "c": [2.0]},)),
+    "an object, its class and a global": (micrograd.compile(Scaled()), (np.ones(1),)),
+    "single precision": (micrograd.compile(bowl, dtype="float32"), (np.ones(2, np.float32),)),
+    "a batch": (micrograd.compile(lambda w, x: w * x, batch=(None, 0), reduce="sum"), (2.0, np.ones(3))),
+    "a captured array": (micrograd.compile(lambda x: x[0] * KERNEL[1]), (np.ones(1),)),
+    "parameters in an array": (adopted(), (np.ones(1),)),
+}
+UNSEEN = {
+    "a captured Value": (micrograd.compile(lambda x: FACTOR * x[0]), (np.ones(1),)),
+    "a captured set": (micrograd.compile(lambda x: x[0] * sum(RATES)), (np.ones(1),)),
+    "NumPy": (micrograd.compile(bowl, backend="numpy"), (np.ones(2),)),
+}
+
+
+@pytest.mark.parametrize("case", [*SEEN, *UNSEEN])
+def test_which_calls_are_made_in_c(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, args = (SEEN | UNSEEN)[case]
+    bound = program.bind(*args)
+    for _ in range(bound_calls.MANY):
+        first = bound()
+    assert (bound._quick is not None) == (case in SEEN)
+    if case in SEEN:
+        same(bound._quick(), first)
+        args[-1]["x" if isinstance(args[-1], dict) else 0] += 0.5
+        same(bound._quick(), program.value_and_grad(*args))
+
+
+def test_calls_in_c_look_at_the_address_of_an_array() -> None:
+    x = np.ones(2)
+    bound = micrograd.compile(bowl).bind(x)
+    for _ in range(bound_calls.MANY):
+        bound()
+    x.resize(100_000, refcheck=False)
+    x[-1] = 2.0
+    assert bound()[0] == 6.0
+    assert bound()[1].shape == (100_000,)
+
+
+def test_without_a_compiler_for_them_calls_stay_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise toolchain.NoCompiler("it has gone")
+
+    bound = micrograd.compile(bowl, backend="native").bind(np.ones(2))
+    quick._maker.cache_clear()
+    monkeypatch.setattr(toolchain, "load", fails)
+    for _ in range(3 * bound_calls.MANY):
+        assert bound()[0] == 2.0
+    assert bound._quick is None
+
+
+def test_bound_calls_of_one_program_in_several_threads() -> None:
+    program = micrograd.compile(lambda w, x: (w * x).tanh(), batch=(None, 0), reduce="sum", backend="native")
+    points = [np.random.default_rng(i).normal(size=2_000) for i in range(4)]
+    expected = [program.value_and_grad(0.5, x) for x in points]
+
+    def work(i: int) -> bool:
+        bound = program.bind(0.5, points[i])
+        return all(bound() == expected[i] for _ in range(bound_calls.MANY + 200))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+
+
+def test_what_calls_in_c_hold_is_let_go() -> None:
+    program = micrograd.compile(lambda w, x: w["w"][0] * bowl(x))
+    x, other, w = np.ones(1000), np.ones(1000), {"w": [2.0]}
+    program.value_and_grad(w, other)
+    gc.collect()
+    before, nothing, numbers_held = (sys.getrefcount(x), sys.getrefcount(w["w"])), sys.getrefcount(None), set()
+    bound = program.bind(w, x)
+    for _ in range(bound_calls.MANY + 100):
+        answer = bound()
+        numbers_held.add(sys.getrefcount(answer[0]))
+    for _ in range(100):
+        w["w"][0] += 0.0  # an equal number, and another one
+        bound()
+    del bound, answer
+    program.value_and_grad(w, other)
+    program._calls.clear()
+    gc.collect()
+    assert (sys.getrefcount(x), sys.getrefcount(w["w"])) == before
+    assert numbers_held == {2}  # by the answer and by who asks
+    assert abs(sys.getrefcount(None) - nothing) < 50
+
+
+def test_an_interrupt_within_calls_in_c_leaves_the_program_free() -> None:
+    bound = micrograd.compile(bowl).bind(np.ones(1000))
+    rounds = []
+
+    def run() -> None:
+        while True:
+            rounds.append(bound()[0])
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(20):
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            with pytest.raises(KeyboardInterrupt):
+                run()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert set(rounds) == {1000.0}
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(bound).result()[0] == 1000.0

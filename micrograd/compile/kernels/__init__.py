@@ -6,7 +6,7 @@ import functools
 import importlib.resources
 import re
 
-FILES = ("math.h", "matmul.h", "train.h")
+FILES = ("math.h", "matmul.h", "train.h", "call.h")
 
 
 @functools.lru_cache(maxsize=256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,30 +18,35 @@ if TYPE_CHECKING:
     from micrograd.compile.program import Program
 
 MANY = 200  # calls in Python before the first one in C, which has to be compiled once on a machine
+BRIEF = 20_000  # nodes of a recording, at most, that run in some microseconds
 
 
 class Bound:
     """What :meth:`Program.bind` gives: called, it answers for the arguments that it was made with."""
 
-    __slots__ = (
-        *("_answer", "_args", "_around", "_call", "_finish", "_first", "_frame", "_holds", "_left"),
-        *("_lock", "_numbers", "_positions", "_program", "_quick", "_read", "_results", "_run", "_wrt"),
-    )
+    __slots__ = ("__call__", "__weakref__")  # Python finds what a call runs in the slot: a method, or a function in C
 
     def __init__(self, program: Program, args: tuple[Any, ...], wrt: Any) -> None:
+        self.__call__: Callable[[], Any] = _Caller(weakref.ref(self), program, args, wrt).call
+
+
+class _Caller:
+    """What a bound call runs in Python."""
+
+    __slots__ = (
+        *("_answer", "_args", "_around", "_bound", "_brief", "_call", "_finish", "_first", "_frame", "_holds", "_left"),
+        *("_lock", "_numbers", "_positions", "_program", "_read", "_results", "_run", "_wrt"),
+    )
+
+    def __init__(self, bound: weakref.ref[Bound], program: Program, args: tuple[Any, ...], wrt: Any) -> None:
         self._program, self._args, self._wrt, self._lock = program, args, wrt, program._lock
         self._positions = () if wrt is None else program._positions(wrt, len(args))
-        self._quick: Callable[[], Any] | None = None
-        self._left = MANY  # calls until the next one is made in C
+        self._bound, self._left = bound, MANY  # calls until the next one is made in C
         with self._lock:
             self._look()
 
-    def __call__(self) -> Any:
-        if self._quick is not None:
-            found = self._quick()
-            if found is not None:
-                return found
-            self._quick, self._left = None, MANY
+    def call(self) -> Any:
+        self._make_calls_by(self.call)
         with self._lock:
             around = self._program._around
             if around is not self._around or around.changed() or not self._holds() or is_within():
@@ -67,11 +73,17 @@ class Bound:
             notes.around(self._program)
             notes.argument(self._args)
             notes.parameters(self._call.recording.reader)
-            made = quickened(self._run, self._frame, self._results, self._answer, self._finish, self._lock, notes)
+            how = None if self._brief else self._lock, self.call, self._answer, self._finish
+            made = quickened(self._run, self._frame, self._results, *how, notes)
         except UnwatchedError:
             return
         if not self._around.changed() and self._holds() and self._read() is self._numbers:
-            self._quick = made
+            self._make_calls_by(made)
+
+    def _make_calls_by(self, function: Callable[[], Any]) -> None:
+        bound = self._bound()
+        if bound is not None:
+            bound.__call__ = function
 
     def _look(self) -> None:
         """Look at the arguments, and at what answers them, anew."""
@@ -91,7 +103,9 @@ class Bound:
         """Point at the numbers of the arguments and of the captured parameters, and at an array for the results."""
         recording, kernel = self._call.recording, self._call.routine.kernel
         self._numbers, self._frame = self._read(), None
-        bound = kernel.bind(self._call.spaces(()), self._call.examples) if recording.one_number else None
+        self._brief = recording.size <= BRIEF and not any(recording.batched)
+        inputs, examples = self._call.spaces(()), self._call.examples
+        bound = kernel.bind(inputs, examples, self._brief) if recording.one_number else None
         if bound is not None:
             self._run, self._frame, self._results = bound
             self._first = self._results.item

@@ -14,7 +14,7 @@ import numpy as np
 from micrograd.compile import toolchain
 from micrograd.compile.buffers import aligned
 from micrograd.compile.vector import LANES, Rolled
-from micrograd.compile.writer import CHUNKS, EACH, EXAMPLES, OUTPUTS, Writer
+from micrograd.compile.writer import CHUNKS, EACH, EXAMPLES, NUMBERS, OUTPUTS, Writer
 
 
 def _unused() -> int:
@@ -100,9 +100,12 @@ class NativeKernel:
             self.c_call(self.at_frame)
         return result, lanes
 
-    def bind(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any, Any] | None:
+    def bind(self, inputs: Sequence[Any], examples: int, brief: bool) -> tuple[Any, Any, Any] | None:
         """What runs the program on these inputs, where they lie, its argument, and the array of the shared outputs; None
-        where inputs are copied at each run, or outputs are those of each example."""
+        where inputs are copied at each run, or outputs are those of each example.
+
+        A ``brief`` run has numbers of its own and keeps all other threads waiting, so that it needs no lock.
+        """
         self._hold(inputs)
         if self.present is None or len(self.lanes) or (self.threads > 1 and self.rolled.lanes):
             return None
@@ -112,7 +115,13 @@ class NativeKernel:
         tables = ctypes.addressof(frame) + 9 * ctypes.sizeof(ctypes.c_void_p)
         frame[0], frame[1] = tables, tables + spaces * ctypes.sizeof(ctypes.c_void_p)
         frame[EXAMPLES] = examples
-        return self.c_call, frame, result
+        if not brief:
+            return self.c_call, frame, result
+        numbers = aligned(len(self.w), self.dtype)
+        numbers[:] = self.w
+        frame[NUMBERS] = numbers.ctypes.data
+        vars(frame)["numbers"] = numbers  # live as long
+        return ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("mg_call", self.loaded.library)), frame, result
 
     def _hold(self, inputs: Sequence[Any]) -> None:
         """Point at the numbers of all spaces, which must not go away while they are pointed at."""

@@ -68,7 +68,7 @@ class NumpyKernel:
         with np.errstate(all="ignore"):
             return self._run(inputs, examples)
 
-    def bind(self, inputs: Sequence[Any], examples: int) -> None:
+    def bind(self, inputs: Sequence[Any], examples: int, brief: bool) -> None:
         """There is nothing to gain: a program's run takes longer than what goes with it."""
 
     def _run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:

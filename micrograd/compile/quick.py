@@ -25,8 +25,8 @@ from micrograd.compile.surroundings import Surroundings, _bits, _cell
 
 LIST, DICT, NAMES, FUNCTION, CELL, CONTEXT, ARRAY, NUMBERS = range(8)  # as in kernels/call.h
 FUNCTIONS = (  # those that it calls, in its order
-    *("PyFloat_FromDouble", "PyTuple_Pack", "PyObject_CallFunctionObjArgs", "PyEval_SaveThread", "PyEval_RestoreThread"),
-    *("Py_IncRef", "Py_DecRef", "PyLong_AsVoidPtr", "PyTuple_GetItem", "PyCFunction_NewEx", "PyList_Size", "PyList_GetItem"),
+    *("PyFloat_FromDouble", "PyTuple_Pack", "PyObject_CallNoArgs", "PyEval_SaveThread", "PyEval_RestoreThread"),
+    *("Py_DecRef", "PyLong_AsVoidPtr", "PyTuple_GetItem", "PyCFunction_NewEx", "PyList_Size", "PyList_GetItem"),
     *("PyDict_Size", "PyDict_Next", "PyDict_GetItemWithError", "PyFunction_GetCode", "PyFunction_GetDefaults"),
     *("PyFunction_GetKwDefaults", "PyCell_Get", "PyContextVar_Get"),
 )
@@ -38,18 +38,31 @@ class UnwatchedError(Exception):
 
 
 def quickened(
-    run: Any, frame: Any, results: Any, answer: Any, finish: Callable[[], Any] | None, lock: Any, notes: Notes
+    run: Any,
+    frame: Any,
+    results: Any,
+    lock: Any,
+    python: Callable[[], Any],
+    answer: Any,
+    finish: Callable[[], Any] | None,
+    notes: Notes,
 ) -> Callable[[], Any]:
     """A function that looks at the places noted, runs ``run`` on ``frame``, and gives the first result, as the first of two
-    where there is an ``answer`` or something to ``finish``; None where a place does not hold what it held.
+    where there is an ``answer`` or something to ``finish``; it calls ``python`` where a place does not hold what it held.
+    Without a ``lock`` other threads have to wait.
 
     UnwatchedError without a compiler or with another Python than CPython.
     """
     make, functions = _maker()
-    objects = [lock.acquire, lock.release, answer, finish, None]
+    objects = [*((lock.acquire, lock.release) if lock else (None, None)), python, answer, finish]
     addresses = [ctypes.cast(run, ctypes.c_void_p).value, ctypes.addressof(frame), results.ctypes.data]
-    missing = [0 if x is None else id(x) for x in objects[:-1]]
-    head = [*addresses, *missing, id(None), results.dtype == np.float32, object.__basicsize__, len(notes.words)]
+    head = [
+        *addresses,
+        *(0 if x is None else id(x) for x in objects),
+        results.dtype == np.float32,
+        object.__basicsize__,
+        len(notes.words),
+    ]
     words = np.array([*head, *notes.words], np.intp)
     return make(functions, (words.ctypes.data, words, run, frame, results, objects, notes.held))  # type: ignore[no-any-return]
 

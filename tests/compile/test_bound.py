@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import BuiltinFunctionType
 from typing import Any
 
 import numpy as np
@@ -357,17 +359,22 @@ UNSEEN = {
 }
 
 
+def in_c(bound: Any) -> bool:
+    return isinstance(bound.__call__, BuiltinFunctionType)
+
+
 @pytest.mark.parametrize("case", [*SEEN, *UNSEEN])
 def test_which_calls_are_made_in_c(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, args = (SEEN | UNSEEN)[case]
     bound = program.bind(*args)
     for _ in range(bound_calls.MANY):
         first = bound()
-    assert (bound._quick is not None) == (case in SEEN)
+    assert in_c(bound) == (case in SEEN)
     if case in SEEN:
-        same(bound._quick(), first)
+        same(bound(), first)
         args[-1]["x" if isinstance(args[-1], dict) else 0] += 0.5
-        same(bound._quick(), program.value_and_grad(*args))
+        same(bound(), program.value_and_grad(*args))
+        assert in_c(bound)
 
 
 def test_calls_in_c_look_at_the_address_of_an_array() -> None:
@@ -390,20 +397,37 @@ def test_without_a_compiler_for_them_calls_stay_in_python(monkeypatch: pytest.Mo
     monkeypatch.setattr(toolchain, "load", fails)
     for _ in range(3 * bound_calls.MANY):
         assert bound()[0] == 2.0
-    assert bound._quick is None
+    assert not in_c(bound)
 
 
-def test_bound_calls_of_one_program_in_several_threads() -> None:
-    program = micrograd.compile(lambda w, x: (w * x).tanh(), batch=(None, 0), reduce="sum", backend="native")
+@pytest.mark.parametrize("batched", [True, False])
+def test_bound_calls_of_one_program_in_several_threads(batched: bool) -> None:
+    how: dict[str, Any] = {"batch": (None, 0), "reduce": "sum"} if batched else {}
+    program = micrograd.compile(lambda w, x: (w * x).tanh() if batched else w * sum(x).tanh(), backend="native", **how)
     points = [np.random.default_rng(i).normal(size=2_000) for i in range(4)]
     expected = [program.value_and_grad(0.5, x) for x in points]
+    shared = program.bind(0.5, points[0])
 
     def work(i: int) -> bool:
         bound = program.bind(0.5, points[i])
-        return all(bound() == expected[i] for _ in range(bound_calls.MANY + 200))
+        return all((shared(), bound()) == (expected[0], expected[i]) for _ in range(bound_calls.MANY + 200))
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(4)))
+
+
+def test_a_bound_call_goes_when_nobody_holds_it_and_its_function_lives_on() -> None:
+    bound = micrograd.compile(bowl).bind(np.ones(2))
+    for _ in range(bound_calls.MANY):
+        bound()
+    function, reference = bound.__call__, weakref.ref(bound)
+    gc.disable()
+    try:
+        del bound
+        assert reference() is None
+    finally:
+        gc.enable()
+    assert function()[0] == 2.0
 
 
 def test_what_calls_in_c_hold_is_let_go() -> None:

@@ -1,7 +1,7 @@
 //@ call
 // A bound call through Python's own C interface, whose functions Python hands over by address, so that its headers are not
 // needed.  Before the kernel runs, every place that the call depends on is looked at: each must hold the very objects that
-// it held.  Where one does not, the answer is None, and the look is left to Python.
+// it held.  Where one does not, the call is left to Python.
 #include <stdint.h>
 #include <string.h>
 typedef struct object object;
@@ -9,10 +9,9 @@ typedef intptr_t word;  // a number or an address
 static struct {
   object *(*PyFloat_FromDouble)(double);
   object *(*PyTuple_Pack)(word, ...);
-  object *(*PyObject_CallFunctionObjArgs)(object *, ...);
+  object *(*PyObject_CallNoArgs)(object *);
   void *(*PyEval_SaveThread)(void);
   void (*PyEval_RestoreThread)(void *);
-  void (*Py_IncRef)(object *);
   void (*Py_DecRef)(object *);
   void *(*PyLong_AsVoidPtr)(object *);
   object *(*PyTuple_GetItem)(object *, word);
@@ -39,7 +38,7 @@ typedef struct {
   void (*run)(void *);
   void *frame;
   const void *result;
-  object *acquire, *release, *answer, *finish, *none;  // answer and finish may be missing
+  object *acquire, *release, *python, *answer, *finish;  // some may be missing
   word single, head, words;
   word notes[];
 } bound;
@@ -85,13 +84,13 @@ static int holds(word kind, object *place, const word *was, word count, word hea
 }
 static object *answer(const bound *b) {
   for (const word *n = b->notes; n < b->notes + b->words; n += 3 + n[1])
-    if (!holds(n[0], (object *)n[2], n + 3, n[1], b->head)) return py.Py_IncRef(b->none), b->none;
-  void *thread = py.PyEval_SaveThread();
+    if (!holds(n[0], (object *)n[2], n + 3, n[1], b->head)) return py.PyObject_CallNoArgs(b->python);
+  void *others = b->acquire ? py.PyEval_SaveThread() : 0;
   b->run(b->frame);
-  py.PyEval_RestoreThread(thread);
+  if (others) py.PyEval_RestoreThread(others);
   object *value = py.PyFloat_FromDouble(b->single ? *(const float *)b->result : *(const double *)b->result);
   if (!value || (!b->finish && !b->answer)) return value;
-  object *rest = b->finish ? py.PyObject_CallFunctionObjArgs(b->finish, (void *)0) : b->answer, *both = 0;
+  object *rest = b->finish ? py.PyObject_CallNoArgs(b->finish) : b->answer, *both = 0;
   if (rest) both = py.PyTuple_Pack(2, value, rest);
   py.Py_DecRef(value);
   if (rest && b->finish) py.Py_DecRef(rest);
@@ -100,11 +99,12 @@ static object *answer(const bound *b) {
 static object *call(object *self, object *unused) {
   (void)unused;
   const bound *b = py.PyLong_AsVoidPtr(py.PyTuple_GetItem(self, 0));
-  object *held = py.PyObject_CallFunctionObjArgs(b->acquire, (void *)0);
+  if (!b->acquire) return answer(b);
+  object *held = py.PyObject_CallNoArgs(b->acquire);
   if (!held) return 0;
   py.Py_DecRef(held);
   object *found = answer(b);
-  held = py.PyObject_CallFunctionObjArgs(b->release, (void *)0);
+  held = py.PyObject_CallNoArgs(b->release);
   if (held) py.Py_DecRef(held);
   return found;
 }

@@ -14,6 +14,7 @@ from micrograd.compile.tape import KINDS, Tape
 from micrograd.compile.trace import DETACH
 from micrograd.compile.vector import LANES, Rolled
 
+NEAR = 4  # levels on which it is looked whether others that are alike have come there
 _WANTED = 8  # bits of a key for the local derivatives that are asked for
 PHASES = ("before", "batch", "after")
 
@@ -110,20 +111,17 @@ class Groups:
     def _choose(self, first: Any, last: Any) -> Any:
         """A level for each instruction: the one where most of those can meet that are alike."""
         width = int(last.max()) + 2
-        alike = self._alike()
-        fixed_ones = first == last
-        firsts, lasts, fixed = (
-            _counts(k * width + at) for k, at in ((alike, first), (alike, last), (alike[fixed_ones], first[fixed_ones]))
-        )
-        crowds: dict[int, list[int]] = {}  # of those alike: the levels where most meet that have no choice
-        for at in sorted(fixed, key=fixed.__getitem__, reverse=True):
-            levels = crowds.setdefault(at // width, [])
-            if len(levels) < 8:
-                levels.append(at % width)
+        alike, related = self._alike()
+        settled = first == last
+        firsts, lasts = _counts(alike * width + first), _counts(alike * width + last)
+        crowds = _Crowds(alike[settled], first[settled], width)
+        families = _Crowds(related[settled], first[settled], width)
+        chosen: dict[int, int] = {}  # how many that are alike have come to a level by choice
         args, alias, codes, partial = self.tape.args, self.alias, self.tape.codes, self.is_partial
         level = [0] * len(self.tape)
         primal = len(self.tape) if self.tape.primal is None else self.tape.primal
-        for i, kind, earliest, latest in zip(*(x.tolist() for x in (self.nodes, alike, first, last)), strict=True):
+        columns = (self.nodes, alike, related, first, last)
+        for i, kind, family, earliest, latest in zip(*(x.tolist() for x in columns), strict=True):
             if earliest == latest:
                 level[i] = earliest
                 continue
@@ -135,24 +133,34 @@ class Groups:
                 if level[a] > at:
                     at = level[a]
             at += 1
+            base = kind * width
             if at < latest:
-                base = kind * width
-                best = max(firsts.get(base + at, 0), fixed.get(base + at, 0))
-                meeting = next((other for other in crowds.get(kind, ()) if at <= other <= latest), at)
-                at, best = max((at, best), (meeting, fixed.get(base + meeting, 0)), key=_second)
+                best = max(firsts.get(base + at, 0), crowds.count.get(base + at, 0))
+                at, best = max((at, best), crowds.between(kind, at, latest), key=_second)
+                for near in range(at, min(at + NEAR, latest + 1)):
+                    if (count := chosen.get(base + near, 0)) and count >= best:
+                        at, best = near, count
                 crowd = max(best, firsts[base + earliest])
                 if lasts[base + latest] > crowd or (i >= primal and lasts[base + latest] == crowd):
                     at = latest  # what the way back alone needs is computed there
+                elif i < primal:
+                    at, _ = max((at, crowd), families.between(family, at, latest), key=_second)
+            chosen[base + at] = chosen.get(base + at, 0) + 1
             level[i] = at
         return np.array(level, dtype=np.int64)[self.nodes]
 
-    def _alike(self) -> Any:
-        """A number for each instruction, equal for those of equal kind whose operands have equal kinds."""
+    def _alike(self) -> tuple[Any, Any]:
+        """Two numbers for each instruction: one that is equal for those of equal kind whose operands have equal kinds, and
+        one that is for those of equal family whose first operands are of one family."""
+        starts = np.concatenate([[0], np.cumsum(self.counts)])[:-1]
         scattered = (self.code.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         scattered ^= scattered >> np.uint64(29)
-        starts = np.concatenate([[0], np.cumsum(self.counts)])[:-1]
         sums = np.add.reduceat(scattered[self.operand_nodes], starts)
-        return np.unique(sums + self.key.astype(np.uint64), return_inverse=True)[1]
+        alike = np.unique(sums + self.key.astype(np.uint64), return_inverse=True)[1]
+        families = np.array([_family(code) for code in range(len(KINDS))])
+        family = np.where(families < 0, (1 << 20) + np.arange(len(KINDS)), families)[self.code]
+        pairs = family[self.nodes] << 32 | family[self.operand_nodes[starts]] << 1 | self.batched[self.nodes]
+        return alike, np.unique(pairs, return_inverse=True)[1]
 
     def _sort(self) -> None:
         """Groups in the order of their levels; within a group as in the user's code."""
@@ -335,6 +343,23 @@ def _spelled(code: int) -> tuple[str, str]:
 
 def _second(pair: tuple[int, int]) -> int:
     return pair[1]
+
+
+class _Crowds:
+    """How many instructions of a kind are at a level, by ``kind * width + level``; and where most are."""
+
+    def __init__(self, kinds: Any, levels: Any, width: int) -> None:
+        self.count, self.width = _counts(kinds * width + levels), width
+        self.levels: dict[int, list[int]] = {}
+        for at in sorted(self.count, key=self.count.__getitem__, reverse=True):
+            levels = self.levels.setdefault(at // width, [])
+            if len(levels) < 8:
+                levels.append(at % width)
+
+    def between(self, kind: int, at: int, latest: int) -> tuple[int, int]:
+        """The level in this range where most are, and how many."""
+        found = next((level for level in self.levels.get(kind, ()) if at <= level <= latest), at)
+        return found, self.count.get(kind * self.width + found, 0)
 
 
 def _counts(numbers: Any) -> dict[int, int]:

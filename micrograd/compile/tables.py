@@ -234,7 +234,7 @@ def _block(rows: Rows) -> tuple[Rows, int] | None:
     are one number and numbers side by side, the one is put second."""
     count, length = rows.a.shape
     blocks = [block for block in (16, 8, 4) if count % block == 0]
-    for block in [count] if 16 < count <= MOST or (not blocks and count > 4) else blocks:
+    for block in [count, *blocks] if 16 < count <= MOST or (not blocks and count > 4) else blocks:
         if (np.diff(rows.c.reshape(-1, block)) != 1).any():
             continue
         if rows.lengths is not None and np.diff(rows.lengths.reshape(-1, block)).any():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
+import pytest
 
 import micrograd
 from micrograd.compile.vector import Product, Rows
@@ -37,3 +39,32 @@ def test_the_way_back_of_an_elimination_is_made_of_products() -> None:
     sums = [i.a.shape for i in instructions if isinstance(i, Rows) and i.b is not None]
     assert not [shape for shape in sums if shape[0] == shape[1] > 8]
     assert sum(isinstance(i, Product) and i.a.shape[1] > 8 for i in instructions) >= 2 * (n - 9)
+
+
+def softmax(scores: list[Any]) -> list[Any]:
+    highest = micrograd.detach(functools.reduce(micrograd.maximum, scores))
+    exps = [micrograd.exp(z - highest) for z in scores]
+    return [e / sum(exps) for e in exps]
+
+
+def attended(w: Any, u: Any, x: Any) -> Any:
+    """Each position attends to those up to it; the first one to itself alone, which takes fewer steps."""
+    total = 0.0
+    for t in range(len(x)):
+        weights = softmax([sum(a * b for a, b in zip(x[t], x[s], strict=True)) for s in range(t + 1)])
+        mixed = [sum(weight * x[s][j] for s, weight in enumerate(weights)) for j in range(len(x[0]))]
+        hidden = [sum(a * b for a, b in zip(row, mixed, strict=True)) for row in w]
+        total -= micrograd.log(softmax([sum(a * b for a, b in zip(row, hidden, strict=True)) for row in u])[0])
+    return total
+
+
+@pytest.mark.parametrize("positions", [3, 8, 12])
+def test_positions_of_attention_stay_together(positions: int) -> None:
+    draw = np.random.default_rng(positions).normal
+    w, u, x = draw(size=(6, 5)), draw(size=(7, 6)), draw(size=(positions, 5))
+    program = micrograd.compile(attended, backend="numpy")
+    program.value_and_grad(w, u, x, wrt=(0, 1))
+    assert program._last is not None
+    products = [(*i.a.shape, i.c.shape[1]) for i in program._last.rolled.before if isinstance(i, Product)]
+    forward = [(6, 5, positions), (7, 6, positions)]
+    assert sorted(products) == sorted([*forward, (6, 7, positions), (5, positions, 6), (6, positions, 7)]), products

@@ -34,6 +34,7 @@ from micrograd.compile.vector import (
     views,
     with_views,
 )
+from micrograd.compile.views import nest
 
 
 def roll(tape: Tape) -> Rolled:
@@ -237,6 +238,9 @@ class _Roller:
             and plus + minus + single + negative <= 8
         ):
             places = self._places(members)
+            if plus >= 4 and not (minus or single or negative or reduced) and _scattered_rows(*parts[0][1:]):
+                self.made.append(Rows(parts[0][1], parts[0][2], places, 1, False, False))
+                return
             ins = [column for sign, a, b in parts for pair in zip(a.T, b.T, strict=True) for column in pair] + list(
                 operands[:, n:].T
             )
@@ -316,6 +320,12 @@ class _Roller:
             yield grid
         else:
             yield from _complete_blocks(a, b, len(a) // 16) or [None]
+
+
+def _scattered_rows(a: Any, b: Any) -> bool:
+    """Whether the factors of a few products lie side by side in each sum, and from sum to sum at places without a rule."""
+    beside = (np.diff(a, axis=1) == 1).all() and (np.diff(b, axis=1) == 1).all()
+    return bool(beside and a[0, 0] < LANES and None in nest([a[:, 0], b[:, 0]]).steps)
 
 
 def _sorted_singles(operands: Any, shape: tuple[int, ...]) -> Any:

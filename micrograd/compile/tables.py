@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,8 @@ class Tables(Places):
         if not (lanes or rows.largest or rows.reduced) and (found := _block(rows)):
             return self._blocks(*found)
         walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])], rows.lengths)
+        if not (lanes or ragged or rows.add or rows.sign < 0) and (text := self._short(walk)):
+            return text
         length = f"t[{self.tabled(rows.lengths)} + {walk.member()}]" if ragged else rows.a.shape[1]
         out, x = walk.text(0), walk.text(1, "k")
         product = x if rows.b is None else f"{x} * {walk.text(2, 'k')}"
@@ -52,6 +55,13 @@ class Tables(Places):
         simd = "" if rows.largest or ragged else "MG_SUM\n"
         return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
 
+    def _short(self, walk: _Walk) -> str | None:
+        """Rows of numbers side by side, of which several are multiplied together."""
+        if walk.steps != [0, 1, 1] or len(walk.nest.lengths) != 1 or walk.views[1].shape[1] < 4:
+            return None
+        (count,), length = walk.nest.lengths, walk.views[1].shape[1]
+        return self.call("short", count, length, *(x for n in (1, 2, 0) for x in walk.list(n)))
+
     def _blocks(self, rows: Rows, block: int) -> str:
         """Rows of which so many neighbours lie side by side and have the same factors or such side by side."""
         views = [view for view in (rows.c, rows.a, rows.b) if view is not None]
@@ -67,6 +77,13 @@ class Tables(Places):
             sums = self.call("across", block, length, *factors, steps[2], "sums")
         else:
             texts = [f"{walk.text(n, 'k')[:-1]} + {step} * b]" for n, step in enumerate(steps) if n]
+            if block == 4:
+                self.needs.add("four")
+                terms = [
+                    f"MG_FOUR(&{walk.text(n, 'k')})" if step else walk.text(n, "k") for n, step in enumerate(steps) if n
+                ]
+                sums = f"mg_q four = {{0}};\nfor (int k = 0; k < {length}; k++) four += {' * '.join(terms)};\n"
+                return walk.loops(f"{sums}for (int b = 0; b < 4; b++) {out.replace('sums[b]', 'four[b]')}")
             sums = f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\n"
             sums += f"for (int b = 0; b < {block}; b++) sums[b] += {' * '.join(texts)}; }}"
         return walk.loops(f"real sums[{block}] = {{0}};\n{sums}\nfor (int b = 0; b < {block}; b++) {out}")
@@ -100,8 +117,11 @@ class Tables(Places):
         places, index_text, _ = self.index(take.index, 2)
         walk = _Walk(self, [take.out, take.table, places])
         index = index_text(walk)
-        body = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0; {walk.text(0)} = {walk.text(1, 'pick')};"
-        return walk.loops(f"for (int l = 0; l < L; l++) {{ {body} }}" if lanes else body)
+        pick = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0;"
+        put = f"{walk.text(0)} = {walk.text(1, 'pick')};"
+        if not lanes and walk.is_outside(index):
+            return walk.loops(put, before=pick)
+        return walk.loops(f"for (int l = 0; l < L; l++) {{ {pick} {put} }}" if lanes else f"{pick} {put}")
 
     def scatter(self, scatter: Scatter) -> str:
         """Terms that go where their index says: to the entries of a table that was picked from."""
@@ -125,7 +145,10 @@ class Tables(Places):
             slot = f"t[{at} + {scatter.count} * ({walk.member()}) + pick]"
             name = "v" if lanes_out else ("s" if scatter.reduced else "w")
             place = f"if ({slot} >= 0) {name}[{f'(long){slot} * L + l' if lanes_out else slot}]"
-        turn = f"long pick = (long){index}; pick += pick < 0 ? {scatter.count} : 0; {place} += {value};"
+        pick = f"long pick = (long){index}; pick += pick < 0 ? {scatter.count} : 0;"
+        turn = f"{pick} {place} += {value};"
+        if complete and not lanes and len(walk.nest.lengths) == 1 and walk.is_outside(index):
+            return f"{zero}for (int k = 0; k < {terms}; k++) {{ {pick}\nMG_SIMD\n{walk.loops(f'{place} += {value};')} }}"
         each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
         return f"{zero}{walk.loops(f'for (int k = 0; k < {terms}; k++) {each}{{ {turn} }}')}"
 
@@ -165,9 +188,17 @@ class _Walk:
         self.nest = nest(self.starts)
         self.steps = [_row_step(view, lengths) for view in views]
 
-    def loops(self, body: str) -> str:
-        heads = " ".join(f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijh", self.nest.lengths, strict=False))
-        return f"{heads} {{ {body} }}"
+    def loops(self, body: str, before: str = "") -> str:
+        """Loops over the members; ``before`` comes before the innermost one, whose turns may run side by side then."""
+        heads = [f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijh", self.nest.lengths, strict=False)]
+        if before:
+            return f"{' '.join(heads[:-1])} {{ {before}\nMG_SIMD\n{heads[-1]} {{ {body} }} }}"
+        return f"{' '.join(heads)} {{ {body} }}"
+
+    def is_outside(self, text: str) -> bool:
+        """Whether a text is the same for all turns of the innermost loop."""
+        count = len(self.nest.lengths)
+        return count > 0 and not re.search(rf"\b{'ijh'[count - 1]}\b", text)
 
     def member(self) -> str:
         """The number of the member within the loops."""
@@ -203,6 +234,14 @@ class _Walk:
         place = self.place(number)
         self.views[number], self.starts[number] = view, self.starts[number] + start
         return base, f"0, {place}, {self.steps[number]}"
+
+    def list(self, number: int) -> tuple[str, str]:
+        """The array that rows lie in, and where each begins: its place in a table, or none, the first place and the step."""
+        base, start = self.writer.base(self.views[number])
+        steps, places = self.nest.steps[number], self.starts[number] - start
+        if steps is None:
+            return base, f"t + {self.writer.tabled(places)}, 0, 0"
+        return base, f"0, {places[0]}, {steps[0]}"
 
     def text(self, number: int, k: str = "") -> str:
         """A number of a view: the k-th of the row."""

@@ -375,6 +375,47 @@ MG_APART void mg_across(int n, int m, const real *u, const int32_t *a, long a0, 
   }
 }
 
+//@ four: needs base
+typedef real mg_q __attribute__((vector_size(4 * sizeof(real))));
+typedef real mg_qu __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
+#define MG_FOUR(x) ((mg_q) * (const mg_qu *)(x))
+
+//@ short: needs base at four
+// The dot products of short rows, four at once: out[i] = sum over k of x[k] y[k], whose rows begin at number i of two lists.
+// Each has four partial sums, which are then added crosswise.
+typedef mg_int mg_qi __attribute__((vector_size(4 * sizeof(real))));
+#ifdef __clang__
+#define MG_CROSS(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MG_CROSS(a, b, ...) __builtin_shuffle(a, b, (mg_qi){__VA_ARGS__})
+#endif
+#define MG_ROW(p, i) \
+  { \
+    const real *x = u + mg_at(a, a0, sa, i), *y = v + mg_at(b, b0, sb, i); \
+    p = MG_FOUR(x) * MG_FOUR(y); \
+    int k = 4; \
+    for (; k + 4 <= n; k += 4) p += MG_FOUR(x + k) * MG_FOUR(y + k); \
+    for (; k < n; k++) p[0] += x[k] * y[k]; \
+  }
+MG_INLINE __attribute__((always_inline)) void mg_short(int count, int n, const real *u, const int32_t *a, long a0, long sa,
+                                                       const real *v, const int32_t *b, long b0, long sb, real *w,
+                                                       const int32_t *c, long c0, long sc) {
+  int i = 0;
+  for (; i + 4 <= count; i += 4) {
+    mg_q p, q, r, s;
+    MG_ROW(p, i) MG_ROW(q, i + 1) MG_ROW(r, i + 2) MG_ROW(s, i + 3)
+    const mg_q low = MG_CROSS(p, q, 0, 4, 2, 6) + MG_CROSS(p, q, 1, 5, 3, 7);
+    const mg_q high = MG_CROSS(r, s, 0, 4, 2, 6) + MG_CROSS(r, s, 1, 5, 3, 7);
+    const mg_q sums = MG_CROSS(low, high, 0, 1, 4, 5) + MG_CROSS(low, high, 2, 3, 6, 7);
+    for (int j = 0; j < 4; j++) w[mg_at(c, c0, sc, i + j)] = sums[j];
+  }
+  for (; i < count; i++) {
+    mg_q p;
+    MG_ROW(p, i)
+    w[mg_at(c, c0, sc, i)] = (p[0] + p[1]) + (p[2] + p[3]);
+  }
+}
+
 //@ lanes: needs base vector at
 // sums[l] = sum over k of the products of two rows of v: the dot products of all examples.
 MG_APART void mg_lanes(int n, const real *v, const int32_t *a, long a0, long sa, const int32_t *b, long b0, long sb,

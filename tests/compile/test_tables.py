@@ -1,0 +1,77 @@
+"""Rows, takes and scatters in C: what is found of their order in memory changes no number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import micrograd
+from micrograd import Value, take
+
+
+def agree(f: Any, x: Any, *rest: Any, dtype: str = "float64") -> str:
+    """Compare a native program with the engine by value and gradient, and give its C."""
+    program = micrograd.compile(f, backend="native", dtype=dtype)
+    value, gradient = program.value_and_grad(x.astype(dtype), *rest)
+    leaves = [[Value(v) for v in row] for row in x.tolist()]
+    out = f(leaves, *rest)
+    out.backward()
+    expected = np.array([[v.grad or 0.0 for v in row] for row in leaves])
+    tolerance = 1e-12 if dtype == "float64" else 2e-5
+    np.testing.assert_allclose(value, out.data, rtol=tolerance)
+    np.testing.assert_allclose(gradient, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+    return program.c_source
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [2, 4, 5, 7, 8, 12])
+@pytest.mark.parametrize("positions", [3, 6])
+def test_short_rows_at_places_without_a_rule(size: int, positions: int, dtype: str) -> None:
+    """The scores of attention: products of each row with those up to it, a few numbers of both at a time."""
+
+    def f(x: Any) -> Any:
+        total = 0.0
+        rows = [[v + 0.5 for v in row] for row in x]
+        for t in range(positions):
+            for s in range(t + 1):
+                for i in range(0, 3 * size, size):
+                    score = sum(a * b for a, b in zip(rows[t][i : i + size], rows[s][i : i + size], strict=True))
+                    total = total + micrograd.tanh(score) * (i + s + 1.0)
+        return total
+
+    source = agree(f, np.random.default_rng(size).normal(size=(positions, 3 * size)) * 0.3, dtype=dtype)
+    assert ("mg_short(" in source) == (size >= 4)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sums_of_several_lengths_with_neighbours_side_by_side(dtype: str) -> None:
+    """What attention mixes: weighted sums over the rows up to each one."""
+
+    def f(x: Any) -> Any:
+        rows, total = [[v * 2.0 for v in row] for row in x], 0.0
+        for t in range(1, len(rows)):
+            weights = [rows[t][h] * rows[s][h] for s in range(t + 1) for h in range(2)]
+            mixed = [sum(weights[2 * s + j // 4] * rows[s][j] for s in range(t + 1)) for j in range(8)]
+            total = total + sum((j + 1.0) * micrograd.tanh(m) for j, m in enumerate(mixed))
+        return total
+
+    assert "MG_FOUR(" in agree(f, np.random.default_rng(3).normal(size=(9, 8)) * 0.3, dtype=dtype)
+
+
+@pytest.mark.parametrize("tokens", [[2], [0, 3, 3, -1], [-4, 1, 1, 1, 0]], ids=repr)
+def test_rows_of_a_table_that_are_picked_once_or_more(tokens: list[int]) -> None:
+    def f(table: Any, tokens: Any) -> Any:
+        return sum(
+            (i + 1.0) * micrograd.exp(v * (j + 1.0)) for i, t in enumerate(tokens) for j, v in enumerate(take(table, t))
+        )
+
+    agree(f, np.random.default_rng(5).normal(size=(4, 6)) * 0.3, tokens)
+
+
+def test_numbers_picked_by_indexes_from_several_arguments() -> None:
+    def f(table: Any, a: Any, b: Any) -> Any:
+        return sum((i + 1.0) * take(row, t) ** 2 for i, (row, t) in enumerate(zip(table, [*a, *b], strict=True)))
+
+    agree(f, np.random.default_rng(7).normal(size=(5, 6)), [0, -1], [3, 3, 5])

@@ -7,19 +7,22 @@ and the optimiser works on its array, ``fit`` hands over as many steps as take s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from micrograd import ops
 from micrograd.compile import parameters
 from micrograd.compile.arguments import Argument
-from micrograd.compile.buffers import aligned
 from micrograd.compile.jobs import JOB, Inputs, form_of, is_plain
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
 from micrograd.optim import Optimizer
+
+# the numbers of many steps at once; powers as Python takes them, whose bits NumPy's need not have
+STEPS = ops.Numbers(div=np.divide, sqrt=np.sqrt, pow=lambda base, steps: np.array([base**k for k in steps.tolist()]))
 
 
 class NotNativeError(Exception):
@@ -58,12 +61,19 @@ class Driver:
         if self.program._around.changed():
             self.forget()
 
-    def train(self, jobs: Any, each: int, settings: Sequence[tuple[float, ...]]) -> list[float] | None:
+    def settings(self, steps: int) -> Any:
+        """The numbers that the rule reads in so many steps at one learning rate, a row a step."""
+        optimizer, rate = self.optimizer, self.optimizer._rate()
+        numbers = np.arange(optimizer.steps + 1, optimizer.steps + steps + 1)
+        columns = optimizer._settings(STEPS, rate, numbers)
+        optimizer.steps += steps
+        return np.stack(np.broadcast_arrays(numbers, *columns)[1:], axis=1)
+
+    def train(self, jobs: Any, each: int, rows: Any) -> list[float] | None:
         """Do steps of so many jobs each with these settings of the rule, and give their losses; None without a compiler."""
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
-        rows = np.fromiter(chain.from_iterable(settings), np.float64).reshape(len(settings), -1)
-        firsts = np.arange(len(settings) + 1) * each
+        firsts = np.arange(len(rows) + 1) * each
         used = rows != 0.0
         changes = np.flatnonzero((used[1:] != used[:-1]).any(axis=1)) + 1  # where the rule leaves out another part
         parts = list(pairwise([0, *changes.tolist(), len(rows)]))
@@ -174,14 +184,9 @@ class Driver:
             kernel = self.program._routine(recording, "grad", ()).kernel
             if not self._fits(recording, kernel):
                 raise NotNativeError
-            results = aligned(kernel.length, kernel.dtype, 1)
-            buffers = (kernel.w, results, kernel.v, kernel.s, kernel.table)
-            at = results.ctypes.data + kernel.picked.start * kernel.dtype.itemsize
-            entry = np.array([kernel.address, *(b.ctypes.data for b in buffers), at, at + 8], np.uintp)
             none = [Argument(None, [np.zeros(0)] * len(spaces)) for spaces in recording.spaces]
             arrays, fixed = kernel.addresses(recording.inputs(none, 1))
-            held = recording, results, entry, arrays
-            known = self.programs[id(recording)] = kernel, entry.ctypes.data, fixed, held
+            known = self.programs[id(recording)] = kernel, kernel.entry.ctypes.data, fixed, (recording, arrays)
         return known
 
     def _fits(self, recording: Recording, kernel: Any) -> bool:

@@ -58,7 +58,7 @@ class Inputs:
         return [(group.numbers, group.jobs()) for group in self.groups.values()]
 
 
-_NUMBERS = (frozenset([int]), frozenset([float]))
+_NUMBERS = {int, float}
 
 
 def form_of(example: tuple[Any, ...]) -> Any:
@@ -67,10 +67,10 @@ def form_of(example: tuple[Any, ...]) -> Any:
     for x in example:
         kind = type(x)
         if kind is list or kind is tuple:
-            types = frozenset(map(type, x))
-            if types not in _NUMBERS:
+            types = set(map(type, x))
+            if len(types) != 1 or not types <= _NUMBERS:
                 return None
-            form.append((kind, len(x), types))
+            form += (kind, len(x), *types)
         elif kind is int or kind is float:
             form.append(kind)
         else:

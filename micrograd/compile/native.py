@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import queue
 import sys
 from collections.abc import Sequence
@@ -146,6 +147,14 @@ class NativeKernel:
     def address(self) -> int:
         """Where ``mg_run`` lies."""
         return ctypes.cast(self.loaded.library.mg_run, ctypes.c_void_p).value or 0
+
+    @functools.cached_property
+    def entry(self) -> Any:
+        """The kernel as a training in C calls it: an mg_program, with an array for its results."""
+        self.driven = results = aligned(self.length, self.dtype, 1)
+        buffers = (self.w, results, self.v, self.s, self.table)
+        at = results.ctypes.data + self.picked.start * self.dtype.itemsize
+        return np.array([self.address, *(b.ctypes.data for b in buffers), at, at + self.dtype.itemsize], np.uintp)
 
     def addresses(self, inputs: Sequence[Any], first: int = 0) -> tuple[list[Any], Any]:
         """The numbers of the spaces from the first one on as arrays that C reads, and where those lie."""

@@ -292,21 +292,24 @@ class _Run:
             if len(rows) == size:
                 raise
             return self._natively(rows[:size], size, stop)
-        settings: list[tuple[float, ...]] = []
+        settings: Any = []
         try:
-            while len(settings) < len(rows) // size and not stop:
-                settings.append(optimizer._next_settings())
+            if not callable(optimizer.lr):
+                settings = driver.settings(len(rows) // size)
+            else:
+                while len(settings) < len(rows) // size and not stop:
+                    settings.append(optimizer._next_settings())
         finally:  # where a learning rate raises, the steps before it are done
-            if settings:
-                self._train(jobs[: len(settings) * each], each, settings, rows.reshape(-1, size))
+            if len(settings):
+                self._train(jobs[: len(settings) * each], each, np.array(settings), rows.reshape(-1, size))
         return len(settings)
 
-    def _train(self, jobs: Any, each: int, settings: list[tuple[float, ...]], rows: Any) -> None:
+    def _train(self, jobs: Any, each: int, settings: Any, rows: Any) -> None:
         assert self.driver is not None
         losses = self.driver.train(jobs, each, settings)
         if losses is None:  # the rule could not be compiled
             self.driver = None
-            for some, setting in zip(rows, settings, strict=False):
+            for some, setting in zip(rows, settings.tolist(), strict=False):
                 self.parameters.zero_grad()
                 self.share += self.source.backward(some)
                 self.optimizer._update(setting)

@@ -119,9 +119,12 @@ class Tables(Places):
         index = index_text(walk)
         pick = f"long pick = (long){index}; pick += pick < 0 ? {count} : 0;"
         put = f"{walk.text(0)} = {walk.text(1, 'pick')};"
-        if not lanes and walk.is_outside(index):
-            return walk.loops(put, before=pick)
-        return walk.loops(f"for (int l = 0; l < L; l++) {{ {pick} {put} }}" if lanes else f"{pick} {put}")
+        if not walk.is_outside(index):
+            return walk.loops(f"for (int l = 0; l < L; l++) {{ {pick} {put} }}" if lanes else f"{pick} {put}")
+        if not lanes:
+            return walk.loops(put, f"{pick}\nMG_SIMD\n")
+        put = f"\nMG_SIMD\nfor (int l = 0; l < L; l++) {{ const long pick = picks[l]; {put} }}"
+        return walk.loops(put, f"long picks[L];\nfor (int l = 0; l < L; l++) {{ {pick} picks[l] = pick; }}\n")
 
     def scatter(self, scatter: Scatter) -> str:
         """Terms that go where their index says: to the entries of a table that was picked from."""
@@ -147,9 +150,10 @@ class Tables(Places):
             place = f"if ({slot} >= 0) {name}[{f'(long){slot} * L + l' if lanes_out else slot}]"
         pick = f"long pick = (long){index}; pick += pick < 0 ? {scatter.count} : 0;"
         turn = f"{pick} {place} += {value};"
-        if complete and not lanes and len(walk.nest.lengths) == 1 and walk.is_outside(index):
-            return f"{zero}for (int k = 0; k < {terms}; k++) {{ {pick}\nMG_SIMD\n{walk.loops(f'{place} += {value};')} }}"
         each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
+        if complete and not lanes_out and len(walk.nest.lengths) == 1 and walk.is_outside(index):
+            members = walk.loops(f"{place} += {value};")  # each has a table of its own
+            return f"{zero}for (int k = 0; k < {terms}; k++) {each}{{ {pick}\nMG_SIMD\n{members} }}"
         return f"{zero}{walk.loops(f'for (int k = 0; k < {terms}; k++) {each}{{ {turn} }}')}"
 
     def _each_lane(self, body: str, lanes: bool) -> str:
@@ -189,10 +193,10 @@ class _Walk:
         self.steps = [_row_step(view, lengths) for view in views]
 
     def loops(self, body: str, before: str = "") -> str:
-        """Loops over the members; ``before`` comes before the innermost one, whose turns may run side by side then."""
+        """Loops over the members; ``before`` comes before the innermost one."""
         heads = [f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijh", self.nest.lengths, strict=False)]
         if before:
-            return f"{' '.join(heads[:-1])} {{ {before}\nMG_SIMD\n{heads[-1]} {{ {body} }} }}"
+            return f"{' '.join(heads[:-1])} {{ {before}{heads[-1]} {{ {body} }} }}"
         return f"{' '.join(heads)} {{ {body} }}"
 
     def is_outside(self, text: str) -> bool:

@@ -75,3 +75,21 @@ def test_numbers_picked_by_indexes_from_several_arguments() -> None:
         return sum((i + 1.0) * take(row, t) ** 2 for i, (row, t) in enumerate(zip(table, [*a, *b], strict=True)))
 
     agree(f, np.random.default_rng(7).normal(size=(5, 6)), [0, -1], [3, 3, 5])
+
+
+@pytest.mark.parametrize("reduce", ["sum", "mean", None])
+def test_each_example_picks_rows_of_a_shared_table(reduce: Any) -> None:
+    def f(table: Any, tokens: Any) -> Any:
+        return sum(
+            (i + 1.0) * micrograd.exp(v * (j + 1.0)) for i, t in enumerate(tokens) for j, v in enumerate(take(table, t))
+        )
+
+    draw = np.random.default_rng(11)
+    table, tokens = draw.normal(size=(4, 6)) * 0.3, draw.integers(-4, 4, size=(37, 3))
+    program = micrograd.compile(f, batch=(None, 0), reduce=reduce, backend="native")
+    value, gradient = program.value_and_grad(table, tokens)
+    one = micrograd.compile(f, backend="numpy")
+    values, gradients = zip(*(one.value_and_grad(table, row) for row in tokens.tolist()), strict=True)
+    scale = 1 / 37 if reduce == "mean" else 1.0
+    np.testing.assert_allclose(value, np.array(values) if reduce is None else scale * np.sum(values), rtol=1e-12)
+    np.testing.assert_allclose(gradient, scale * np.sum(gradients, axis=0), rtol=1e-12)

@@ -16,7 +16,6 @@ from typing import Any
 from micrograd import ops
 from micrograd.columns import COLUMNS, Column, numbers_of
 from micrograd.engine import Value
-from micrograd.ops import FLOATS
 
 Schedule = Callable[[int], float]
 LearningRate = float | Schedule
@@ -26,7 +25,7 @@ class Optimizer:
     """What all optimisers share: the parameters, the learning rate ``lr``, the count of ``steps`` done and the state.
 
     ``state`` holds one number a parameter by name.  A subclass gives the names in ``memories`` and the update of one
-    parameter in ``_rule``, with the numbers of ``_settings``; both are rules over a number system, as operations have.  A
+    parameter in ``_rule``, a rule over a number system as the operations have, with the numbers of ``_settings``.  A
     parameter whose grad is None, as PyTorch leaves it, is skipped with its state.
 
     ValueError for no parameters, a parameter twice, and one that was computed from others; TypeError for one that is no
@@ -57,14 +56,11 @@ class Optimizer:
 
     def _next_settings(self) -> tuple[float, ...]:
         """The numbers of the step that comes now."""
-        rate = self._rate()
-        self.steps += 1
-        return self._settings(FLOATS, rate, self.steps)
-
-    def _rate(self) -> float:
-        """The learning rate of the step that comes next."""
         lr: Any = self.lr(self.steps) if callable(self.lr) else self.lr
-        return lr if lr.__class__ is float and lr >= 0.0 else _at_least_zero("lr", lr)
+        if lr.__class__ is not float or not lr >= 0.0:
+            lr = _at_least_zero("lr", lr)
+        self.steps += 1
+        return self._settings(lr)
 
     def __repr__(self) -> str:
         hidden = ("parameters", "state", "_count", "_stepper")
@@ -92,8 +88,8 @@ class Optimizer:
         for p, number in zip(self.parameters, moved, strict=True):
             p.data = number
 
-    def _settings(self, xp: Any, lr: Any, steps: Any) -> tuple[Any, ...]:
-        """The numbers that the rule of this step reads; one that is zero may leave out a part of it."""
+    def _settings(self, lr: float) -> tuple[float, ...]:
+        """The numbers that this step's rule reads; one that is zero may leave out a part of it."""
         return (lr,)
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, *memory: Any) -> tuple[Any, ...]:
@@ -181,7 +177,7 @@ class SGD(Optimizer):
         if nesterov and not momentum:
             raise ValueError("SGD(nesterov=True) needs a momentum, such as momentum=0.9")
 
-    def _settings(self, xp: Any, lr: Any, steps: Any) -> tuple[Any, ...]:
+    def _settings(self, lr: float) -> tuple[float, ...]:
         return lr, self.momentum, self.weight_decay, float(self.nesterov)
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, velocity: Any) -> tuple[Any, ...]:
@@ -226,9 +222,9 @@ class Adam(Optimizer):
         self.eps = _at_least_zero("eps", eps)
         self.weight_decay = _at_least_zero("weight_decay", weight_decay)
 
-    def _settings(self, xp: Any, lr: Any, steps: Any) -> tuple[Any, ...]:
+    def _settings(self, lr: float) -> tuple[float, ...]:
         beta1, beta2 = self.betas
-        rate, scale = xp.div(lr, 1.0 - xp.pow(beta1, steps)), xp.div(1.0, xp.sqrt(1.0 - xp.pow(beta2, steps)))
+        rate, scale = lr / (1.0 - beta1**self.steps), 1.0 / math.sqrt(1.0 - beta2**self.steps)
         return rate, scale, beta1, beta2, self.eps, self.weight_decay, 0.0
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, mean: Any, square: Any) -> tuple[Any, ...]:
@@ -263,8 +259,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def _settings(self, xp: Any, lr: Any, steps: Any) -> tuple[Any, ...]:
-        *others, _, _ = super()._settings(xp, lr, steps)
+    def _settings(self, lr: float) -> tuple[float, ...]:
+        *others, _, _ = super()._settings(lr)
         return *others, 0.0, lr * self.weight_decay
 
 

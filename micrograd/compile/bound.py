@@ -29,6 +29,9 @@ class Bound:
     def __init__(self, program: Program, args: tuple[Any, ...], wrt: Any) -> None:
         self.__call__: Callable[[], Any] = _Caller(weakref.ref(self), program, args, wrt).call
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a bound call refers to arrays where they lie: bind the program to the copies instead")
+
 
 class _Caller:
     """What a bound call runs in Python."""
@@ -45,8 +48,14 @@ class _Caller:
         with self._lock:
             self._look()
 
-    def call(self) -> Any:
+    def call_anew(self) -> Any:
+        """A call where something is not what it was."""
         self._make_calls_by(self.call)
+        with self._lock:
+            self._look()
+            return self.call()
+
+    def call(self) -> Any:
         with self._lock:
             around = self._program._around
             if around is not self._around or around.changed() or not self._holds() or is_within():
@@ -73,7 +82,7 @@ class _Caller:
             notes.around(self._program)
             notes.argument(self._args)
             notes.parameters(self._call.recording.reader)
-            how = None if self._brief else self._lock, self.call, self._answer, self._finish
+            how = None if self._brief else self._lock, self.call_anew, self._answer, self._finish
             made = quickened(self._run, self._frame, self._results, *how, notes)
         except UnwatchedError:
             return
@@ -103,14 +112,15 @@ class _Caller:
         """Point at the numbers of the arguments and of the captured parameters, and at an array for the results."""
         recording, kernel = self._call.recording, self._call.routine.kernel
         self._numbers, self._frame = self._read(), None
-        self._brief = recording.size <= BRIEF and not any(recording.batched)
+        in_place = all(recording.gradient_by(p)[2] and not recording.batched[p] for p in self._positions)
+        self._brief = in_place and recording.size <= BRIEF and not any(recording.batched)
         inputs, examples = self._call.spaces(()), self._call.examples
         bound = kernel.bind(inputs, examples, self._brief) if recording.one_number else None
         if bound is not None:
             self._run, self._frame, self._results = bound
             self._first = self._results.item
             self._answer, self._finish = None, None  # the gradient, and what gives it where that is not just the same again
-            if not all(recording.gradient_by(p)[2] and not recording.batched[p] for p in self._positions):
+            if not in_place:
                 self._finish = self._gradients
             elif self._positions:
                 self._answer = self._gradients()

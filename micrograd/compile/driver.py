@@ -7,12 +7,11 @@ and the optimiser works on its array, ``fit`` hands over as many steps as take s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 
-from micrograd import ops
 from micrograd.compile import parameters
 from micrograd.compile.arguments import Argument
 from micrograd.compile.jobs import JOB, Inputs, form_of, is_plain
@@ -20,9 +19,6 @@ from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
 from micrograd.optim import Optimizer
-
-# the numbers of many steps at once; powers as Python takes them, whose bits NumPy's need not have
-STEPS = ops.Numbers(div=np.divide, sqrt=np.sqrt, pow=lambda base, steps: np.array([base**k for k in steps.tolist()]))
 
 
 class NotNativeError(Exception):
@@ -61,19 +57,12 @@ class Driver:
         if self.program._around.changed():
             self.forget()
 
-    def settings(self, steps: int) -> Any:
-        """The numbers that the rule reads in so many steps at one learning rate, a row a step."""
-        optimizer, rate = self.optimizer, self.optimizer._rate()
-        numbers = np.arange(optimizer.steps + 1, optimizer.steps + steps + 1)
-        columns = optimizer._settings(STEPS, rate, numbers)
-        optimizer.steps += steps
-        return np.stack(np.broadcast_arrays(numbers, *columns)[1:], axis=1)
-
-    def train(self, jobs: Any, each: int, rows: Any) -> list[float] | None:
+    def train(self, jobs: Any, each: int, settings: Sequence[tuple[float, ...]]) -> list[float] | None:
         """Do steps of so many jobs each with these settings of the rule, and give their losses; None without a compiler."""
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
-        firsts = np.arange(len(rows) + 1) * each
+        rows = np.fromiter(chain.from_iterable(settings), np.float64).reshape(len(settings), -1)
+        firsts = np.arange(len(settings) + 1) * each
         used = rows != 0.0
         changes = np.flatnonzero((used[1:] != used[:-1]).any(axis=1)) + 1  # where the rule leaves out another part
         parts = list(pairwise([0, *changes.tolist(), len(rows)]))

@@ -130,7 +130,8 @@ class NativeKernel:
         for k, array in enumerate(inputs):
             if not self.sizes[k]:
                 continue
-            form = array.dtype, array.strides
+            at = array.__array_interface__["data"][0]
+            form = array.dtype, array.strides, at
             if array is self.held[k] and form == self.forms[k]:
                 continue
             usable = array
@@ -140,7 +141,9 @@ class NativeKernel:
                 present = None  # a copy is made anew at each call, as the original may change
             self.held[k], self.forms[k] = array if usable is array else None, form
             self.kept[k] = usable
-            (self.pointers if self.kinds[k] else self.indexes)[k] = usable.__array_interface__["data"][0]
+            if usable is not array:
+                at = usable.__array_interface__["data"][0]
+            (self.pointers if self.kinds[k] else self.indexes)[k] = at
         self.present = present
 
     @property

@@ -26,7 +26,16 @@ from micrograd.compile.surroundings import Surroundings, _bits, _cell
 LIST, DICT, NAMES, FUNCTION, CELL, CONTEXT, ARRAY, NUMBERS = range(8)  # as in kernels/call.h
 FUNCTIONS = (  # those that it calls, in its order
     *("PyFloat_FromDouble", "PyTuple_Pack", "PyObject_CallNoArgs", "PyEval_SaveThread", "PyEval_RestoreThread"),
-    *("Py_DecRef", "PyLong_AsVoidPtr", "PyTuple_GetItem", "PyCFunction_NewEx", "PyList_Size", "PyList_GetItem"),
+    *(
+        "Py_DecRef",
+        "PyErr_Fetch",
+        "PyErr_Restore",
+        "PyLong_AsVoidPtr",
+        "PyTuple_GetItem",
+        "PyCFunction_NewEx",
+        "PyList_Size",
+        "PyList_GetItem",
+    ),
     *("PyDict_Size", "PyDict_Next", "PyDict_GetItemWithError", "PyFunction_GetCode", "PyFunction_GetDefaults"),
     *("PyFunction_GetKwDefaults", "PyCell_Get", "PyContextVar_Get"),
 )
@@ -128,10 +137,10 @@ class Notes:
                 self._add(FUNCTION, place, *(_MISSING if part is None else part for part in parts))
         for container in around._containers[0]:
             self._container(container)
-        for read, place, _ in around._probes:
-            self._probed(read, place)
+        for read, place, was in around._probes:
+            self._probed(read, place, was)
 
-    def _probed(self, read: Any, place: Any) -> None:
+    def _probed(self, read: Any, place: Any, was: Any) -> None:
         if read is _cell:
             now = _cell(place)
             self._add(CELL, place, now)
@@ -140,7 +149,9 @@ class Notes:
             self._container(members)
         elif read is _bits and place.flags.c_contiguous:
             self._array(place)
-            self.words += _numbers(place)
+            _, _, numbers = was
+            self.held.append(numbers)
+            self.words += [NUMBERS, 2, place.ctypes.data, len(numbers), np.frombuffer(numbers, np.uint8).ctypes.data]
         elif not (isinstance(place, (dict, list)) and (read is list or isinstance(read, operator.itemgetter))):
             raise UnwatchedError  # those are noted as containers, or as names of a module
 
@@ -157,11 +168,3 @@ class Notes:
         self.held += [x, x.dtype]
         form = [x.ctypes.data, x.ndim, id(x.dtype), *x.shape, *x.strides]
         self.words += [ARRAY, len(form), id(x), *form]
-
-
-def _numbers(x: Any) -> list[int]:
-    """A note of the numbers themselves."""
-    size = x.nbytes
-    padded = x.tobytes() + bytes(-size % 8)
-    words = np.frombuffer(padded, np.intp).tolist()
-    return [NUMBERS, 1 + len(words), x.ctypes.data, size, *words]

@@ -292,24 +292,21 @@ class _Run:
             if len(rows) == size:
                 raise
             return self._natively(rows[:size], size, stop)
-        settings: Any = []
+        settings: list[tuple[float, ...]] = []
         try:
-            if not callable(optimizer.lr):
-                settings = driver.settings(len(rows) // size)
-            else:
-                while len(settings) < len(rows) // size and not stop:
-                    settings.append(optimizer._next_settings())
+            while len(settings) < len(rows) // size and not stop:
+                settings.append(optimizer._next_settings())
         finally:  # where a learning rate raises, the steps before it are done
-            if len(settings):
-                self._train(jobs[: len(settings) * each], each, np.array(settings), rows.reshape(-1, size))
+            if settings:
+                self._train(jobs[: len(settings) * each], each, settings, rows.reshape(-1, size))
         return len(settings)
 
-    def _train(self, jobs: Any, each: int, settings: Any, rows: Any) -> None:
+    def _train(self, jobs: Any, each: int, settings: list[tuple[float, ...]], rows: Any) -> None:
         assert self.driver is not None
         losses = self.driver.train(jobs, each, settings)
         if losses is None:  # the rule could not be compiled
             self.driver = None
-            for some, setting in zip(rows, settings.tolist(), strict=False):
+            for some, setting in zip(rows, settings, strict=False):
                 self.parameters.zero_grad()
                 self.share += self.source.backward(some)
                 self.optimizer._update(setting)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import signal
 import sys
 import weakref
@@ -377,15 +379,78 @@ def test_which_calls_are_made_in_c(case: str, monkeypatch: pytest.MonkeyPatch) -
         assert in_c(bound)
 
 
-def test_calls_in_c_look_at_the_address_of_an_array() -> None:
-    x = np.ones(2)
+@pytest.mark.parametrize("back", [False, True], ids=["longer", "and back"])
+def test_calls_in_c_look_at_the_address_of_an_array(back: bool) -> None:
+    x = np.ones(64)
     bound = micrograd.compile(bowl).bind(x)
     for _ in range(bound_calls.MANY):
         bound()
     x.resize(100_000, refcheck=False)
+    if back:
+        held = np.empty(64)  # which may lie where the array lay
+        x.resize(64, refcheck=False)
+        held[:] = 0.0
     x[-1] = 2.0
-    assert bound()[0] == 6.0
-    assert bound()[1].shape == (100_000,)
+    assert bound()[0] == (67.0 if back else 68.0)
+    assert bound()[1].shape == x.shape
+
+
+def test_a_plain_call_looks_at_the_address_of_an_array_that_was_resized() -> None:
+    program = micrograd.compile(lambda w, x: w * x, batch=(None, 0), reduce="mean", backend="native")
+    x = np.ones(4)
+    assert program(2.0, x) == 2.0
+    x.resize(80_000, refcheck=False)
+    x[:] = 3.0
+    close(program(2.0, x), 6.0)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_an_error_in_the_function_comes_out_of_a_call_in_c(batched: bool) -> None:
+    fails = [0.0]
+
+    def f(w: Any, x: Any) -> Any:
+        if fails[0]:
+            raise ValueError("no more of this")
+        return w * x
+
+    how: dict[str, Any] = {"batch": (None, 0), "reduce": "sum"} if batched else {}
+    bound = micrograd.compile(f, **how).bind(2.0, np.ones(3) if batched else 1.0)
+    for _ in range(bound_calls.MANY):
+        bound()
+    fails[0] = 1.0
+    with pytest.raises(ValueError, match="no more of this"):
+        bound()
+    fails[0] = 0.0
+    assert bound()[0] == (6.0 if batched else 2.0)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "pickle"])
+def test_a_bound_call_is_not_copied(copied: Any) -> None:
+    with pytest.raises(TypeError, match="bind the program to the copies"):
+        copied(micrograd.compile(bowl).bind(np.ones(2)))
+
+
+def test_a_value_and_its_gradient_are_of_one_point() -> None:
+    """Single numbers of a gradient are read after the run, in which no other thread may come between."""
+    rate = np.array([1.0])
+    bound = micrograd.compile(lambda p, rate: p[0] ** 2 * rate[0], backend="native").bind([3.0], rate)
+    assert bound()[0] == 9.0
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work(i: int) -> bool:
+        for k in range(3_000):
+            rate[0] = float(k % 97 + i)
+            value, (slope,) = bound()
+            if value * 2.0 != slope * 3.0:
+                return False
+        return True
+
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            assert all(pool.map(work, range(3)))
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_without_a_compiler_for_them_calls_stay_in_python(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ static struct {
   void *(*PyEval_SaveThread)(void);
   void (*PyEval_RestoreThread)(void *);
   void (*Py_DecRef)(object *);
+  void (*PyErr_Fetch)(object **, object **, object **);
+  void (*PyErr_Restore)(object *, object *, object *);
   void *(*PyLong_AsVoidPtr)(object *);
   object *(*PyTuple_GetItem)(object *, word);
   object *(*PyCFunction_NewEx)(void *, object *, object *);
@@ -73,7 +75,7 @@ static int holds(word kind, object *place, const word *was, word count, word hea
     case CONTEXT:
       return !py.PyContextVar_Get(place, 0, &now) && is_same(now, was[0]);
     case NUMBERS:
-      return !memcmp(place, was + 1, was[0]);
+      return !memcmp(place, (const void *)was[1], was[0]);
     default: {
       const array *a = (const array *)((const char *)place + head);
       const word n = was[1];
@@ -103,9 +105,11 @@ static object *call(object *self, object *unused) {
   object *held = py.PyObject_CallNoArgs(b->acquire);
   if (!held) return 0;
   py.Py_DecRef(held);
-  object *found = answer(b);
+  object *found = answer(b), *error[3];
+  py.PyErr_Fetch(error, error + 1, error + 2);  // nothing is called while an error is on its way
   held = py.PyObject_CallNoArgs(b->release);
   if (held) py.Py_DecRef(held);
+  py.PyErr_Restore(error[0], error[1], error[2]);
   return found;
 }
 static struct {

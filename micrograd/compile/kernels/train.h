@@ -14,6 +14,12 @@ typedef struct {
   const void *const *inputs;
   long examples;
 } mg_job;
+static void mg_add_up(double *restrict sum, const double *restrict more, long count, int first) {
+  if (first)
+    for (long i = 0; i < count; i++) sum[i] = 0 + more[i];
+  else
+    for (long i = 0; i < count; i++) sum[i] += more[i];
+}
 static const double *mg_gradient(const mg_job *job, long jobs, long count, double *sum, double *loss) {
   const double *gradient = sum;
   *loss = 0;
@@ -23,8 +29,7 @@ static const double *mg_gradient(const mg_job *job, long jobs, long count, doubl
     p->run((const double *const *)in, (const int64_t *const *)in, p->w, p->o, p->v, p->s, p->t, job[j].examples, 0);
     *loss += *p->loss;
     if (jobs == 1) gradient = p->gradient;
-    else
-      for (long i = 0; i < count; i++) sum[i] = (j ? sum[i] : 0) + p->gradient[i];
+    else mg_add_up(sum, p->gradient, count, j == 0);
   }
   if (jobs > 1)
     for (long i = 0; i < count; i++) sum[i] *= 1.0 / (double)jobs;

@@ -58,7 +58,9 @@ class Loops(Places):
 
     def _reduction(self, loops: Nest, out: str, lines: str, value: str) -> str:
         """Members that are sums over the examples."""
-        inner = f"real sum = 0;\nMG_SUM\nfor (int l = 0; l < count; l++) {{ {lines} sum += {value}; }}\n{out} += sum;"
+        self.needs.add("sum")
+        terms = f"real terms[L];\nMG_SIMD\nfor (int l = 0; l < L; l++) {{ {lines} terms[l] = {value}; }}"
+        inner = f"{terms}\n{out} += mg_sum(count, terms);"
         heads = " ".join(f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijk", loops.lengths, strict=False))
         return f"{heads} {{ {inner} }}"
 

@@ -26,18 +26,9 @@ from micrograd.compile.surroundings import Surroundings, _bits, _cell
 LIST, DICT, NAMES, FUNCTION, CELL, CONTEXT, ARRAY, NUMBERS = range(8)  # as in kernels/call.h
 FUNCTIONS = (  # those that it calls, in its order
     *("PyFloat_FromDouble", "PyTuple_Pack", "PyObject_CallNoArgs", "PyEval_SaveThread", "PyEval_RestoreThread"),
-    *(
-        "Py_DecRef",
-        "PyErr_Fetch",
-        "PyErr_Restore",
-        "PyLong_AsVoidPtr",
-        "PyTuple_GetItem",
-        "PyCFunction_NewEx",
-        "PyList_Size",
-        "PyList_GetItem",
-    ),
-    *("PyDict_Size", "PyDict_Next", "PyDict_GetItemWithError", "PyFunction_GetCode", "PyFunction_GetDefaults"),
-    *("PyFunction_GetKwDefaults", "PyCell_Get", "PyContextVar_Get"),
+    *("Py_DecRef", "PyErr_Fetch", "PyErr_Restore", "PyLong_AsVoidPtr", "PyTuple_GetItem", "PyCFunction_NewEx"),
+    *("PyList_Size", "PyList_GetItem", "PyDict_Size", "PyDict_Next", "PyDict_GetItemWithError"),
+    *("PyFunction_GetCode", "PyFunction_GetDefaults", "PyFunction_GetKwDefaults", "PyCell_Get", "PyContextVar_Get"),
 )
 _MISSING = object()
 
@@ -65,14 +56,9 @@ def quickened(
     make, functions = _maker()
     objects = [*((lock.acquire, lock.release) if lock else (None, None)), python, answer, finish]
     addresses = [ctypes.cast(run, ctypes.c_void_p).value, ctypes.addressof(frame), results.ctypes.data]
-    head = [
-        *addresses,
-        *(0 if x is None else id(x) for x in objects),
-        results.dtype == np.float32,
-        object.__basicsize__,
-        len(notes.words),
-    ]
-    words = np.array([*head, *notes.words], np.intp)
+    addresses += [0 if x is None else id(x) for x in objects]
+    sizes = [results.dtype == np.float32, object.__basicsize__, len(notes.words)]
+    words = np.array([*addresses, *sizes, *notes.words], np.intp)
     return make(functions, (words.ctypes.data, words, run, frame, results, objects, notes.held))  # type: ignore[no-any-return]
 
 
@@ -142,12 +128,11 @@ class Notes:
 
     def _probed(self, read: Any, place: Any, was: Any) -> None:
         if read is _cell:
-            now = _cell(place)
-            self._add(CELL, place, now)
+            self._add(CELL, place, _cell(place))
         elif read is dict:  # the members of a class, whose dict cannot be got at otherwise
             (members,) = gc.get_referents(place)
             self._container(members)
-        elif read is _bits and place.flags.c_contiguous:
+        elif read is _bits and place.flags.c_contiguous and place.size:
             self._array(place)
             _, _, numbers = was
             self.held.append(numbers)

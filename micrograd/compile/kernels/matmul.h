@@ -27,12 +27,29 @@ typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), 
 
 //@ sum: needs base vector
 // Four vectors of partial sums; the lanes are then added in halves, always in the same order.
-MG_APART real mg_lanes_sum(mg_v v) {
-  real lanes[MG_LANES];
-  MG_STORE(lanes, v);
-  for (int width = MG_LANES / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-  return lanes[0];
+#ifdef __clang__
+#define MG_AROUND(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+typedef mg_int mg_vi __attribute__((vector_size(MG_BYTES)));
+#define MG_AROUND(v, ...) __builtin_shuffle(v, (mg_vi){__VA_ARGS__})
+#endif
+MG_INLINE real mg_lanes_sum(mg_v v) {
+#if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2
+  v += MG_AROUND(v, 1, 0);
+#elif MG_BYTES / (MG_FLOAT ? 4 : 8) == 4
+  v += MG_AROUND(v, 2, 3, 0, 1);
+  v += MG_AROUND(v, 1, 0, 3, 2);
+#elif MG_BYTES / (MG_FLOAT ? 4 : 8) == 8
+  v += MG_AROUND(v, 4, 5, 6, 7, 0, 1, 2, 3);
+  v += MG_AROUND(v, 2, 3, 0, 1, 6, 7, 4, 5);
+  v += MG_AROUND(v, 1, 0, 3, 2, 5, 4, 7, 6);
+#else
+  v += MG_AROUND(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  v += MG_AROUND(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  v += MG_AROUND(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  v += MG_AROUND(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#endif
+  return v[0];
 }
 MG_APART real mg_sum(int n, const real *x) {
   mg_v a = {0}, b = a, c = a, d = a;
@@ -271,7 +288,6 @@ MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const
 #ifdef __clang__
 #define MG_ZIP(a, b, order) __builtin_shufflevector(a, b, order)
 #else
-typedef mg_int mg_vi __attribute__((vector_size(MG_BYTES)));
 #define MG_ZIP(a, b, order) __builtin_shuffle(a, b, (mg_vi){order})
 #endif
 #define MG_PANEL (3 * MG_LANES)
@@ -313,7 +329,7 @@ MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, 
     int n = R;
     A = B, B = P, ar = br, br = p, at = bt, bt = q, R = S, S = n, cr = cs, cs = 1;
   }
-  if (cs == 1 && S < MG_LANES && S > 1 && R > 3 && K < MG_DEPTH && T > 0) {
+  if (cs == 1 && S < MG_LANES && S > 2 && R > 3 && K < MG_DEPTH && T > 0) {
     real flipped[MG_DEPTH * MG_LANES];
     for (int t = 0; t < T; t++) {
       for (int s = 0; s < S; s++)

@@ -14,6 +14,7 @@ from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
 from micrograd.compile.views import nest
 
 MOST = 256  # members that are computed across
+MANY = 32  # rows that are multiplied four at once, which takes the compiler longer
 
 
 class Tables(Places):
@@ -57,9 +58,9 @@ class Tables(Places):
 
     def _short(self, walk: _Walk) -> str | None:
         """Rows of numbers side by side, of which several are multiplied together."""
-        if walk.steps != [0, 1, 1] or len(walk.nest.lengths) != 1 or walk.views[1].shape[1] < 4:
+        count, length = walk.views[1].shape
+        if walk.steps != [0, 1, 1] or walk.nest.lengths != (count,) or length < 4 or count < MANY:
             return None
-        (count,), length = walk.nest.lengths, walk.views[1].shape[1]
         return self.call("short", count, length, *(x for n in (1, 2, 0) for x in walk.list(n)))
 
     def _blocks(self, rows: Rows, block: int) -> str:

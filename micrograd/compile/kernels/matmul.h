@@ -1,3 +1,11 @@
+//@ mix: needs base
+// Lanes of two vectors in another order; the type of the places is what GCC wants to know.
+#ifdef __clang__
+#define MG_MIX(places, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MG_MIX(places, a, b, ...) __builtin_shuffle(a, b, (places){__VA_ARGS__})
+#endif
+
 //@ vector: needs base
 // One hardware register of lanes; mg_vu is the same at any address.
 #if defined(__AVX512F__)
@@ -25,14 +33,10 @@ typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), 
   MG_LINKAGE __attribute__((noipa, unused, optimize("no-version-loops-for-strides", "no-unswitch-loops", "no-tree-vectorize")))
 #endif
 
-//@ sum: needs base vector
+//@ sum: needs base mix vector
 // Four vectors of partial sums; the lanes are then added in halves, always in the same order.
-#ifdef __clang__
-#define MG_AROUND(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
-#else
 typedef mg_int mg_vi __attribute__((vector_size(MG_BYTES)));
-#define MG_AROUND(v, ...) __builtin_shuffle(v, (mg_vi){__VA_ARGS__})
-#endif
+#define MG_AROUND(v, ...) MG_MIX(mg_vi, v, v, __VA_ARGS__)
 MG_INLINE real mg_lanes_sum(mg_v v) {
 #if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2
   v += MG_AROUND(v, 1, 0);
@@ -269,7 +273,7 @@ MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const
   else mg_tiles(R, S, &m, A, B, C);
 }
 
-//@ mt: needs base vector sum dot tiles mm
+//@ mt: needs base mix vector sum dot tiles mm
 // C[r cr + s cs] (+)= sum over t, k of A[r ar + t at + k] B[s br + t bt + k]. Panels of B are transposed into a buffer on
 // the stack and go through the tiles; where C is too narrow for that, its elements are dot products.
 #if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2
@@ -285,11 +289,7 @@ MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const
 #define MG_ZIP_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define MG_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #endif
-#ifdef __clang__
-#define MG_ZIP(a, b, order) __builtin_shufflevector(a, b, order)
-#else
-#define MG_ZIP(a, b, order) __builtin_shuffle(a, b, (mg_vi){order})
-#endif
+#define MG_ZIP(a, b, order) MG_MIX(mg_vi, a, b, order)
 #define MG_PANEL (3 * MG_LANES)
 MG_APART void mg_flip(const real *B, long br, real *out, long to) {  // one square of MG_LANES by MG_LANES
   mg_v v[MG_LANES], w[MG_LANES];
@@ -396,15 +396,11 @@ typedef real mg_q __attribute__((vector_size(4 * sizeof(real))));
 typedef real mg_qu __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
 #define MG_FOUR(x) ((mg_q) * (const mg_qu *)(x))
 
-//@ short: needs base at four
+//@ short: needs base mix at four
 // The dot products of short rows, four at once: out[i] = sum over k of x[k] y[k], whose rows begin at number i of two lists.
 // Each has four partial sums, which are then added crosswise.
 typedef mg_int mg_qi __attribute__((vector_size(4 * sizeof(real))));
-#ifdef __clang__
-#define MG_CROSS(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define MG_CROSS(a, b, ...) __builtin_shuffle(a, b, (mg_qi){__VA_ARGS__})
-#endif
+#define MG_CROSS(a, b, ...) MG_MIX(mg_qi, a, b, __VA_ARGS__)
 #define MG_ROW(p, i) \
   { \
     const real *x = u + mg_at(a, a0, sa, i), *y = v + mg_at(b, b0, sb, i); \

@@ -243,10 +243,10 @@ class _Walk:
     def list(self, number: int) -> tuple[str, str]:
         """The array that rows lie in, and where each begins: its place in a table, or none, the first place and the step."""
         base, start = self.writer.base(self.views[number])
-        steps, places = self.nest.steps[number], self.starts[number] - start
+        steps, places, moved = self.nest.steps[number], self.starts[number] - start, turn(self.views[number])
         if steps is None:
-            return base, f"t + {self.writer.tabled(places)}, 0, 0"
-        return base, f"0, {places[0]}, {steps[0]}"
+            return base, f"t + {self.writer.tabled(places)}, {' + '.join(['0', *moved])}, 0"
+        return base, f"0, {' + '.join([str(places[0]), *moved])}, {steps[0]}"
 
     def text(self, number: int, k: str = "") -> str:
         """A number of a view: the k-th of the row."""

@@ -9,6 +9,8 @@ import pytest
 
 import micrograd
 from micrograd import Value, take
+from micrograd.compile.vector import Rolled, Rows, shifted, with_views
+from micrograd.compile.writer import Writer
 
 
 def agree(f: Any, x: Any, *rest: Any, dtype: str = "float64") -> str:
@@ -93,3 +95,32 @@ def test_each_example_picks_rows_of_a_shared_table(reduce: Any) -> None:
     scale = 1 / 37 if reduce == "mean" else 1.0
     np.testing.assert_allclose(value, np.array(values) if reduce is None else scale * np.sum(values), rtol=1e-12)
     np.testing.assert_allclose(gradient, scale * np.sum(gradients, axis=0), rtol=1e-12)
+
+
+def test_short_rows_of_the_steps_of_a_loop() -> None:
+    draw = np.random.default_rng(13)
+    first, second = draw.integers(0, 37, size=(2, 40)).tolist()
+
+    def f(x: Any) -> Any:
+        weights, h = x
+        for _ in range(12):
+            h = [
+                micrograd.tanh(sum(h[a + k] * weights[b + k] for k in range(4))) for a, b in zip(first, second, strict=True)
+            ]
+        return sum((i + 1.0) * v for i, v in enumerate(h))
+
+    assert "mg_short(33, " in agree(f, draw.normal(size=(2, 40)))  # so many pairs differ
+
+
+def test_short_rows_move_with_the_turns_of_a_loop() -> None:
+    draw = np.random.default_rng(17)
+    starts = np.sort(draw.integers(0, 400, size=40))
+    step = Rows(
+        *(starts[:, None] + np.arange(4), starts[::-1, None] + 500 + np.arange(4)), np.arange(1000, 1040), 1, False, False
+    )
+    moved = with_views(step, [shifted(view, 40, 3) for view in (step.c, step.a, step.b)])
+    rolled = Rolled()
+    rolled.shared, rolled.outputs = 2000, np.arange(1000, 1001)
+    writer = Writer(rolled, "double")
+    writer.phase, writer.later = [], []
+    assert writer.rows(moved).count("40L * r") == 3

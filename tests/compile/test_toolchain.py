@@ -452,6 +452,7 @@ def test_the_folder_of_the_process_is_removed_at_its_end(gcc: str, tmp_path: Pat
 def test_a_forked_child_leaves_the_folder_of_its_parent(gcc: str) -> None:
     code = f"""{ANSWER}
 import os, sys
+sys.stdout.flush()  # what is not written yet would be written by both
 child = os.fork()
 if child == 0:
     assert load("int answer(void) {{ return 43; }}").library.answer() == 43

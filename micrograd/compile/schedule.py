@@ -32,6 +32,9 @@ def schedule(rolled: Rolled) -> Rolled:
     return new
 
 
+ALIGNED = 16  # shared numbers: groups begin at a multiple, so that vector registers are loaded from one line of the cache
+
+
 class _Moves:
     """Where the numbers of one bank, the shared ones or those of each example, go.
 
@@ -108,7 +111,7 @@ class _Moves:
         return led[self.leader]
 
     def _allocate(self, fixed: Any, begins: Any, ends: Any, count: int) -> int:
-        """Give each stretch that is free to move the first gap that is large enough, and how much room all take."""
+        """Give each stretch that is free to move the first gap that is large enough, and say how much room all take."""
         sizes: dict[int, int] = {}
         followers: dict[int, int] = {}  # how many stretches move with a leader, itself included: they follow each other
         for leader, length in zip(self.leader.tolist(), self.lengths.tolist(), strict=True):
@@ -125,14 +128,17 @@ class _Moves:
         for i in range(count):
             for leader in born[i]:
                 size = sizes[leader]
-                place = next((g for g in gaps if g[1] >= size), None)
+                grain = 1 if self.bank else min(1 << size.bit_length() - 1, ALIGNED)
+                place = next((g for g in gaps if g[0] + g[1] >= _up(g[0], grain) + size), None)
                 if place is None:
-                    at, top = top, top + size
+                    place, top = (top, _up(top, grain) + size - top), _up(top, grain) + size
                 else:
                     gaps.remove(place)
-                    at = place[0]
-                    if place[1] > size:
-                        insort(gaps, (at + size, place[1] - size))
+                start, end = place[0], place[0] + place[1]
+                at = _up(start, grain)
+                for begin, stop in ((start, at), (at + size, end)):
+                    if stop > begin:
+                        insort(gaps, (begin, stop - begin))
                 self.delta[leader : leader + followers[leader]] = at - self.starts[leader]
             for leader in dying[i]:
                 insort(gaps, (int(self.starts[leader] + self.delta[leader]), sizes[leader]))
@@ -160,6 +166,10 @@ def _all_views(unit: Any) -> list[Any]:
     if isinstance(unit, Stream):
         return [view for part in unit.parts for view in _all_views(part.instruction)]
     return [view for i in (unit.body if isinstance(unit, Loop) else [unit]) for view in views(i) if view is not None]
+
+
+def _up(place: int, grain: int) -> int:
+    return -(-place // grain) * grain
 
 
 def _merged(gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:

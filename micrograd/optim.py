@@ -24,9 +24,10 @@ LearningRate = float | Schedule
 class Optimizer:
     """What all optimisers share: the parameters, the learning rate ``lr``, the count of ``steps`` done and the state.
 
-    ``state`` holds one number a parameter by name.  A subclass gives the names in ``memories`` and the update of one
-    parameter in ``_rule``, a rule over a number system as the operations have, with the numbers of ``_settings``.  A
-    parameter whose grad is None, as PyTorch leaves it, is skipped with its state.
+    ``state`` holds one number a parameter by name.  A subclass gives the names in ``memories``, the numbers that are the
+    same in all steps in ``_constants``, those of one step in ``_settings`` and the update of one parameter in ``_rule``; the
+    last two are rules over a number system as the operations have.  A parameter whose grad is None, as PyTorch leaves it,
+    is skipped with its state.
 
     ValueError for no parameters, a parameter twice, and one that was computed from others; TypeError for one that is no
     Value.
@@ -52,15 +53,14 @@ class Optimizer:
         >>> w.data
         0.8
         """
-        self._update(self._next_settings())
-
-    def _next_settings(self) -> tuple[float, ...]:
-        """The numbers of the step that comes now."""
-        lr: Any = self.lr(self.steps) if callable(self.lr) else self.lr
-        if lr.__class__ is not float or not lr >= 0.0:
-            lr = _at_least_zero("lr", lr)
+        rate = self._rate(self.steps)
         self.steps += 1
-        return self._settings(lr)
+        self._update(rate)
+
+    def _rate(self, steps: int) -> float:
+        """The learning rate after so many steps."""
+        lr: Any = self.lr(steps) if callable(self.lr) else self.lr
+        return lr if lr.__class__ is float and lr >= 0.0 else _at_least_zero("lr", lr)
 
     def __repr__(self) -> str:
         hidden = ("parameters", "state", "_count", "_stepper")
@@ -68,13 +68,14 @@ class Optimizer:
         count = len(self.parameters)
         return f"{type(self).__name__}(<{count} parameter{'s' * (count != 1)}>, {', '.join(settings)})"
 
-    def _update(self, settings: tuple[float, ...]) -> None:
-        """Move every parameter by the rule."""
+    def _update(self, lr: float) -> None:
+        """Move every parameter by the rule, at this learning rate in step number ``steps``."""
         arrays = self._arrays()
         memories = [self.state[name] for name in self.memories]
         if arrays is not None:
-            self._stepper(self._rule, settings, (*arrays, *memories))
+            self._stepper(self, lr, (*arrays, *memories))
             return
+        settings = self._settings(ops.FLOATS, lr, float(self.steps), *self._constants())
         data, gradients = [p.data for p in self.parameters], [p.grad for p in self.parameters]
         skipped = [i for i, gradient in enumerate(gradients) if gradient is None]
         for i in skipped:
@@ -88,9 +89,13 @@ class Optimizer:
         for p, number in zip(self.parameters, moved, strict=True):
             p.data = number
 
-    def _settings(self, lr: float) -> tuple[float, ...]:
-        """The numbers that this step's rule reads; one that is zero may leave out a part of it."""
-        return (lr,)
+    def _constants(self) -> tuple[float, ...]:
+        """The numbers that all steps share; one that is zero may leave out a part of the rule."""
+        return ()
+
+    def _settings(self, xp: Any, lr: Any, steps: Any, *constants: Any) -> tuple[Any, ...]:
+        """The numbers that the rule reads in a step, of which there were ``steps`` with this one."""
+        return lr, *constants
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, *memory: Any) -> tuple[Any, ...]:
         """The new parameter and the new memories, from the parameter, its gradient and the old memories."""
@@ -177,8 +182,8 @@ class SGD(Optimizer):
         if nesterov and not momentum:
             raise ValueError("SGD(nesterov=True) needs a momentum, such as momentum=0.9")
 
-    def _settings(self, lr: float) -> tuple[float, ...]:
-        return lr, self.momentum, self.weight_decay, float(self.nesterov)
+    def _constants(self) -> tuple[float, ...]:
+        return self.momentum, self.weight_decay, float(self.nesterov)
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, velocity: Any) -> tuple[Any, ...]:
         lr, momentum, weight_decay, nesterov = settings
@@ -222,16 +227,19 @@ class Adam(Optimizer):
         self.eps = _at_least_zero("eps", eps)
         self.weight_decay = _at_least_zero("weight_decay", weight_decay)
 
-    def _settings(self, lr: float) -> tuple[float, ...]:
-        beta1, beta2 = self.betas
-        rate, scale = lr / (1.0 - beta1**self.steps), 1.0 / math.sqrt(1.0 - beta2**self.steps)
-        return rate, scale, beta1, beta2, self.eps, self.weight_decay, 0.0
+    def _constants(self) -> tuple[float, ...]:
+        return *self.betas, self.eps, self.weight_decay
+
+    def _settings(self, xp: Any, lr: Any, steps: Any, *constants: Any) -> tuple[Any, ...]:
+        beta1, beta2, *_ = constants
+        rate, scale = xp.div(lr, 1.0 - xp.pow(beta1, steps)), xp.div(1.0, xp.sqrt(1.0 - xp.pow(beta2, steps)))
+        return rate, scale, *constants, None
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, mean: Any, square: Any) -> tuple[Any, ...]:
         rate, scale, beta1, beta2, eps, weight_decay, shrink = settings
         if weight_decay:
             g = g + weight_decay * w
-        if shrink:
+        if shrink is not None:
             w = w - shrink * w
         mean = mean + (1.0 - beta1) * (g - mean)
         square = beta2 * square + (1.0 - beta2) * g * g
@@ -259,9 +267,9 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def _settings(self, lr: float) -> tuple[float, ...]:
-        *others, _, _ = super()._settings(lr)
-        return *others, 0.0, lr * self.weight_decay
+    def _settings(self, xp: Any, lr: Any, steps: Any, *constants: Any) -> tuple[Any, ...]:
+        *others, decay, _ = super()._settings(xp, lr, steps, *constants)
+        return *others, 0.0, lr * decay if decay else None
 
 
 # ------------------------------------------------------------------------------------------------------- schedules

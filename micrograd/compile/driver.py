@@ -7,7 +7,6 @@ and the optimiser works on its array, ``fit`` hands over as many steps as take s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -57,21 +56,17 @@ class Driver:
         if self.program._around.changed():
             self.forget()
 
-    def train(self, jobs: Any, each: int, settings: Sequence[tuple[float, ...]]) -> list[float] | None:
-        """Do steps of so many jobs each with these settings of the rule, and give their losses; None without a compiler."""
+    def train(self, jobs: Any, each: int, rates: Any) -> list[float] | None:
+        """Do steps of so many jobs each at these learning rates, and give their losses; None without a compiler."""
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
-        rows = np.fromiter(chain.from_iterable(settings), np.float64).reshape(len(settings), -1)
-        firsts = np.arange(len(settings) + 1) * each
-        used = rows != 0.0
-        changes = np.flatnonzero((used[1:] != used[:-1]).any(axis=1)) + 1  # where the rule leaves out another part
-        parts = list(pairwise([0, *changes.tolist(), len(rows)]))
-        stepper, rule = optimizer._stepper, optimizer._rule
-        if not all(stepper.compiles(rule, rows[start].tolist(), arrays) for start, _ in parts):
+        stepper = optimizer._stepper
+        if not stepper.compiles(optimizer, arrays):
             return None
         with self.program._lock:
-            trained = [stepper.train(rule, rows[start:end], arrays, jobs, firsts[start:]) for start, end in parts]
-        return np.concatenate(trained).tolist()  # type: ignore[no-any-return]
+            losses = stepper.train(optimizer, rates, arrays, jobs, np.arange(len(rates) + 1) * each)
+        optimizer.steps += len(rates)
+        return losses.tolist()  # type: ignore[no-any-return]
 
     def jobs(self, make: Callable[[], Any]) -> Any:
         """What ``make`` prepares; once more if new parameters moved all others meanwhile."""

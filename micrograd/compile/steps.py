@@ -8,7 +8,7 @@ same loop also ends each step of a training that does not come back to Python in
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,51 +20,55 @@ from micrograd.compile.dialect import C
 from micrograd.compile.emit import Code, Term, write
 from micrograd.compile.kernels import prelude
 from micrograd.compile.parameters import Parameters
+from micrograd.optim import Optimizer
 
-Rule = Callable[..., tuple[Any, ...]]  # (number system, settings, parameter, gradient, *memories) -> parameter, *memories
 NUMPY = ops.Numbers(div=np.divide, sqrt=np.sqrt)
 
 
 class Stepper:
-    """Runs a rule on the arrays of the parameters, of their gradients and of an optimiser's memories, in place."""
+    """Runs an optimiser's rule on the arrays of the parameters, of their gradients and of its memories, in place."""
 
     def __init__(self) -> None:
         self.arrays: tuple[Any, ...] = ()
         self.used: Any = None
         self.library: Any = None  # the rule in C; None without a compiler
 
-    def __call__(self, rule: Rule, settings: Sequence[float], arrays: tuple[Any, ...]) -> None:
-        self._prepare(rule, settings, arrays)
-        if self.library is None:
-            with np.errstate(all="ignore"):
-                _assign(arrays, rule(NUMPY, settings, *arrays))
+    def __call__(self, optimizer: Optimizer, lr: float, arrays: tuple[Any, ...]) -> None:
+        constants = self._prepare(optimizer, arrays)
+        if self.library is not None:
+            self.constants[:] = list(constants)
+            self.library.mg_step(ctypes.c_double(lr), ctypes.c_double(optimizer.steps), self.constants, *self.fixed)
             return
-        self.settings[:] = list(settings)
-        self.library.mg_step(self.settings, *self.fixed)
+        settings = optimizer._settings(ops.FLOATS, lr, float(optimizer.steps), *constants)
+        with np.errstate(all="ignore"):
+            _assign(arrays, optimizer._rule(NUMPY, settings, *arrays))
 
-    def compiles(self, rule: Rule, settings: Sequence[float], arrays: tuple[Any, ...]) -> bool:
-        """Whether the rule with these settings is to be had in C."""
-        self._prepare(rule, settings, arrays)
+    def compiles(self, optimizer: Optimizer, arrays: tuple[Any, ...]) -> bool:
+        """Whether the rule is to be had in C."""
+        self._prepare(optimizer, arrays)
         return self.library is not None
 
-    def train(self, rule: Rule, settings: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
-        """Steps with these rows of settings, which all leave out the same parts of a rule that compiles, each on the mean
-        gradient of its jobs; their losses."""
-        self._prepare(rule, settings[0].tolist(), arrays)
-        losses = np.empty(len(settings))
-        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (settings, losses, jobs, firsts))
-        self.library.mg_train(ctypes.c_long(len(settings)), *pointers, *self.fixed)
+    def train(self, optimizer: Optimizer, rates: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
+        """Steps at these learning rates with a rule that compiles, each on the mean gradient of its jobs; their losses."""
+        self.constants[:] = list(self._prepare(optimizer, arrays))
+        losses = np.empty(len(rates))
+        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (rates, losses, jobs, firsts))
+        self.library.mg_train(
+            ctypes.c_long(len(rates)), ctypes.c_double(optimizer.steps), *pointers, self.constants, *self.fixed
+        )
         return losses
 
-    def _prepare(self, rule: Rule, settings: Sequence[float], arrays: tuple[Any, ...]) -> None:
-        """Have the C for a rule that uses these settings, and pointers to the arrays."""
-        used = tuple(map(bool, settings))
+    def _prepare(self, optimizer: Optimizer, arrays: tuple[Any, ...]) -> tuple[float, ...]:
+        """Have the C for the rule and pointers to the arrays; the rule's constants."""
+        constants = optimizer._constants()
+        used = tuple(map(bool, constants))
         if used != self.used:
-            self.library, self.used = _compiled(rule, used, len(arrays)), used
-            self.settings = (ctypes.c_double * len(settings))()
+            self.library, self.used = _compiled(optimizer, used, len(arrays)), used
+            self.constants = (ctypes.c_double * len(constants))()
         if len(arrays) != len(self.arrays) or any(a is not b for a, b in zip(arrays, self.arrays, strict=True)):
             self.arrays = arrays
             self.fixed = (ctypes.c_long(len(arrays[0])), *(ctypes.c_void_p(a.ctypes.data) for a in arrays))
+        return constants
 
 
 def _assign(arrays: Sequence[Any], results: Sequence[Any]) -> None:
@@ -72,21 +76,25 @@ def _assign(arrays: Sequence[Any], results: Sequence[Any]) -> None:
         np.copyto(old, new)
 
 
-def _compiled(rule: Rule, used: tuple[bool, ...], count: int) -> Any:
+def _compiled(optimizer: Optimizer, used: tuple[bool, ...], count: int) -> Any:
     try:
-        return toolchain.load(source(rule, used, count), extra=("-ffp-contract=off",)).library
+        return toolchain.load(source(optimizer, used, count), extra=("-ffp-contract=off",)).library
     except toolchain.NoCompiler:
         return None
 
 
-def source(rule: Rule, used: tuple[bool, ...], count: int) -> str:
-    """The rule as C, for so many arrays; a setting that is zero is left out of it."""
+def source(optimizer: Optimizer, used: tuple[bool, ...], count: int) -> str:
+    """The rule as C, for so many arrays; a constant that is zero is left out of it."""
     code = Code()
-    settings = [code.operand(f"s{i}") if needed else 0.0 for i, needed in enumerate(used)]
+    given = [code.operand(name) for name in ("rate", "steps")]
+    constants = [code.operand(f"c{i}") if needed else 0.0 for i, needed in enumerate(used)]
     arrays = [code.operand(f"a{i}") for i in range(count)]
-    results = rule(code.xp, settings, *arrays)
-    names = {term: term.function[1:] for term in (*settings, *arrays) if isinstance(term, Term)}
+    settings = optimizer._settings(code.xp, *given, *constants)
+    results = optimizer._rule(code.xp, settings, *arrays)
+    names = {term: term.function[1:] for term in (*given, *constants, *arrays) if isinstance(term, Term)}
     counter = iter(range(1 << 30))
+    heads = [(f"c{i}", f"constants[{i}]") for i, needed in enumerate(used) if needed]
+    heads += write([x for x in settings if x is not None], names, C, lambda: f"s{next(counter)}")[0]
     lines, outs = write(results, names, C, lambda: f"t{next(counter)}")
     body = [f"const __auto_type a{i} = get(p{i}); (void)a{i};" for i in range(count)]
     body += [f"const __auto_type {name} = {text};" for name, text in lines]
@@ -96,25 +104,25 @@ def source(rule: Rule, used: tuple[bool, ...], count: int) -> str:
         pointers=", ".join(f"{'const ' * (i == 1)}double *restrict p{i}" for i in range(count)),
         writable=", ".join(f"double *restrict p{i}" for i in range(count)),
         arrays=", ".join("g" if i == 1 else f"p{i}" for i in range(count)),
-        settings="\n  ".join(f"const double s{i} = settings[{i}];" for i, needed in enumerate(used) if needed),
+        settings="\n  ".join(f"const double {name} = {text};" for name, text in heads),
         body=" \\\n  ".join(body),
-        width=len(used),
     )
 
 
 SOURCE = """#define real double
 {prelude}
 #define MG(x) ((real)(x))
+#define mg_pow pow
 #define MG_GET(p) p[i]
 #define MG_PUT(p, x) p[i] = (x)
 #define MG_GET8(p) ((mg_v8) * (const mg_v8u *)(p + i))
 #define MG_PUT8(p, x) *(mg_v8u *)(p + i) = (mg_v8u)(x)
 #define MG_RULE(get, put) \\
   {body}
-void mg_step(const double *settings, long count, {pointers}) {{
+void mg_step(double rate, double steps, const double *constants, long count, {pointers}) {{
   long i = 0;
   {settings}
-  (void)settings;
+  (void)rate, (void)steps, (void)constants;
 #if MG_EIGHT
   for (; i + 8 <= count; i += 8) {{ MG_RULE(MG_GET8, MG_PUT8) }}
 #endif
@@ -124,12 +132,12 @@ void mg_step(const double *settings, long count, {pointers}) {{
     MG_RULE(MG_GET, MG_PUT)
   }}
 }}
-void mg_train(long steps, const double *settings, double *losses, const mg_job *jobs, const int64_t *firsts, long count,
-              {writable}) {{
+void mg_train(long steps, double before, const double *rates, double *losses, const mg_job *jobs, const int64_t *firsts,
+              const double *constants, long count, {writable}) {{
   const double *g = p1;
   for (long k = 0; k < steps; k++) {{
     g = mg_gradient(jobs + firsts[k], firsts[k + 1] - firsts[k], count, p1, losses + k);
-    mg_step(settings + {width} * k, count, {arrays});
+    mg_step(rates[k], before + (double)(k + 1), constants, count, {arrays});
   }}
   if (g != p1) memcpy(p1, g, count * sizeof *g);
 }}

@@ -275,7 +275,7 @@ class _Run:
             done = 1
         self.step += done
         seconds = (time.perf_counter() - start) / done
-        self.at_once = max(1, min(8 * done, int(STRETCH / seconds))) if self.driver is not None else 1
+        self.at_once = max(1, min(32 * done, int(STRETCH / seconds))) if self.driver is not None else 1
         return done
 
     def _natively(self, rows: Any, size: int, stop: list[bool]) -> int:
@@ -292,24 +292,29 @@ class _Run:
             if len(rows) == size:
                 raise
             return self._natively(rows[:size], size, stop)
-        settings: list[tuple[float, ...]] = []
+        steps, rate = len(rows) // size, optimizer.lr
+        if not callable(rate):
+            self._train(jobs, each, [optimizer._rate(optimizer.steps)] * steps, rows.reshape(-1, size))
+            return steps
+        rates: list[float] = []
         try:
-            while len(settings) < len(rows) // size and not stop:
-                settings.append(optimizer._next_settings())
+            while len(rates) < steps and not stop:
+                rates.append(optimizer._rate(optimizer.steps + len(rates)))
         finally:  # where a learning rate raises, the steps before it are done
-            if settings:
-                self._train(jobs[: len(settings) * each], each, settings, rows.reshape(-1, size))
-        return len(settings)
+            if rates:
+                self._train(jobs[: len(rates) * each], each, rates, rows.reshape(-1, size))
+        return len(rates)
 
-    def _train(self, jobs: Any, each: int, settings: list[tuple[float, ...]], rows: Any) -> None:
+    def _train(self, jobs: Any, each: int, rates: list[float], rows: Any) -> None:
         assert self.driver is not None
-        losses = self.driver.train(jobs, each, settings)
+        losses = self.driver.train(jobs, each, np.array(rates))
         if losses is None:  # the rule could not be compiled
-            self.driver = None
-            for some, setting in zip(rows, settings, strict=False):
+            self.driver, optimizer = None, self.optimizer
+            for some, rate in zip(rows, rates, strict=False):
                 self.parameters.zero_grad()
                 self.share += self.source.backward(some)
-                self.optimizer._update(setting)
+                optimizer.steps += 1
+                optimizer._update(rate)
             return
         self.parameters._reader.mark()
         weight = self.source.weight(rows.shape[1])

@@ -168,9 +168,9 @@ def stretches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     train = steps.Stepper.train
 
-    def counted(self: Any, rule: Any, settings: Any, *rest: Any) -> Any:
-        counts.append(len(settings))
-        return train(self, rule, settings, *rest)
+    def counted(self: Any, optimizer: Any, rates: Any, *rest: Any) -> Any:
+        counts.append(len(rates))
+        return train(self, optimizer, rates, *rest)
 
     monkeypatch.setattr(steps.Stepper, "train", counted)
     return counts

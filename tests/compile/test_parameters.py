@@ -344,6 +344,8 @@ def test_a_step_on_the_array_is_the_step_on_the_values_bit_for_bit(
             state = json.loads(json.dumps(flat.state_dict()))
             flat = kind(parameters, **settings)
             flat.load_state_dict(state)
+        if step == 7:
+            flat.steps = eager.steps = 900
         flat.step()
         eager.step()
         assert [repr(v.data) for v in one] == [repr(v.data) for v in two]

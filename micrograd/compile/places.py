@@ -22,7 +22,7 @@ class Places:
 
     def __init__(self, rolled: Rolled) -> None:
         self.rolled = rolled
-        self.table: list[Any] = []
+        self.table: dict[bytes, int] = {}  # where integers that stand in it begin
         self.table_size = 0
         self.needs: set[str] = {"base"}  # the sections of the kernels that are used
         self.leaves = [
@@ -97,10 +97,11 @@ class Places:
 
     def tabled(self, numbers: Any) -> int:
         """The place in the table of these numbers."""
-        at = self.table_size
-        self.table.append(np.asarray(numbers, dtype=np.int32).ravel())
-        self.table_size += self.table[-1].size
-        return at
+        entry = np.asarray(numbers, dtype=np.int32).tobytes()
+        if entry not in self.table:
+            self.table[entry] = self.table_size
+            self.table_size += len(entry) // 4
+        return self.table[entry]
 
     def view(self, addresses: Any, loops: Nest, number: int) -> str:
         """A number of a view of a nest."""

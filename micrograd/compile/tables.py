@@ -29,7 +29,7 @@ class Tables(Places):
         walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])], rows.lengths)
         if not (lanes or ragged or rows.add or rows.sign < 0) and (text := self._short(walk)):
             return text
-        length = f"t[{self.tabled(rows.lengths)} + {walk.member()}]" if ragged else rows.a.shape[1]
+        length = self._length(rows.lengths, walk) if ragged else str(rows.a.shape[1])
         out, x = walk.text(0), walk.text(1, "k")
         product = x if rows.b is None else f"{x} * {walk.text(2, 'k')}"
         sign = "-" if rows.sign < 0 else ""
@@ -52,9 +52,30 @@ class Tables(Places):
                 f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {step}; }}\n"
                 f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
-        turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
-        simd = "" if rows.largest or ragged else "MG_SUM\n"
-        return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
+        if not ragged:
+            turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
+            simd = "" if rows.largest else "MG_SUM\n"
+            return walk.loops(f"real sum = {start};\n{simd}for (int k = 0; k < {length}; k++) {turn};\n{end}sum;")
+
+        def row(walk: _Walk, name: str) -> tuple[str, str, str]:
+            terms = " * ".join(walk.text(n, "k") for n in range(1, len(walk.views)))
+            return f"real {name} = 0;", f"{name} += {terms};", f"{walk.text(0)} = {sign}{name};"
+
+        return self._together(walk.views, rows.lengths, row)
+
+    def _together(self, views: list[Any], lengths: Any, row: Callable[[_Walk, str], tuple[str, str, str]]) -> str:
+        """Loops over rows of these lengths, four neighbours in one where their lengths agree: ends are mispredicted.
+
+        ``row`` gives what comes before the loop along a row, in it and after it, given a name for the sum.
+        """
+        walks = [_Walk(self, views, lengths)]
+        if len(lengths) % 4 == 0 and (lengths.reshape(-1, 4) == lengths[::4, None]).all():
+            fours = [_Walk(self, [view[n::4] for view in views], lengths[n::4]) for n in range(4)]
+            if len({walk.nest.lengths for walk in fours}) == 1:
+                walks = fours
+        length = self._length(lengths[:: len(walks)], walks[0])
+        before, turn, after = map(" ".join, zip(*(row(walk, f"s{n}") for n, walk in enumerate(walks)), strict=True))
+        return walks[0].loops(f"{before}\nfor (int k = 0; k < {length}; k++) {{ {turn} }}\n{after}")
 
     def _short(self, walk: _Walk) -> str | None:
         """Rows of numbers side by side, of which several are multiplied together."""
@@ -66,28 +87,37 @@ class Tables(Places):
     def _blocks(self, rows: Rows, block: int) -> str:
         """Rows of which so many neighbours lie side by side and have the same factors or such side by side."""
         views = [view for view in (rows.c, rows.a, rows.b) if view is not None]
-        walk = _Walk(self, [view[::block] for view in views], None if rows.lengths is None else rows.lengths[::block])
+        firsts = [view[::block] for view in views]
         steps = [int(view.reshape(len(view), -1)[1, 0] - view.flat[0]) for view in views]
-        length: Any = rows.a.shape[1]
-        if rows.lengths is not None:
-            length = f"t[{self.tabled(rows.lengths[::block])} + {walk.member()}]"
+        lengths = np.full(len(firsts[0]), rows.a.shape[1]) if rows.lengths is None else rows.lengths[::block]
         sign, add = "-" if rows.sign < 0 else "", f"{'-' if rows.sign < 0 else '+'}" if rows.add else ""
-        out = f"{walk.text(0)[:-1]} + {steps[0]} * b] {add}= {'' if add else sign}sums[b];"
+
+        def end(walk: _Walk, sums: str) -> str:
+            out = f"{walk.text(0)[:-1]} + {steps[0]} * b] {add}= {'' if add else sign}"
+            return f"for (int b = 0; b < {block}; b++) {out}{sums}[b];"
+
+        def four(walk: _Walk, sums: str) -> tuple[str, str, str]:
+            terms = [f"MG_FOUR(&{walk.text(n, 'k')})" if step else walk.text(n, "k") for n, step in enumerate(steps) if n]
+            return f"mg_q {sums} = {{0}};", f"{sums} += {' * '.join(terms)};", end(walk, sums)
+
+        if block == 4:
+            self.needs.add("four")
+            return self._together(firsts, lengths, four)
+        walk = _Walk(self, firsts, lengths)
+        length = self._length(lengths, walk)
         if block > 16 and rows.b is not None:
             factors = [f"{base}, {places}" for base, places in (walk.row(n) for n in (1, 2))]
             sums = self.call("across", block, length, *factors, steps[2], "sums")
         else:
             texts = [f"{walk.text(n, 'k')[:-1]} + {step} * b]" for n, step in enumerate(steps) if n]
-            if block == 4:
-                self.needs.add("four")
-                terms = [
-                    f"MG_FOUR(&{walk.text(n, 'k')})" if step else walk.text(n, "k") for n, step in enumerate(steps) if n
-                ]
-                sums = f"mg_q four = {{0}};\nfor (int k = 0; k < {length}; k++) four += {' * '.join(terms)};\n"
-                return walk.loops(f"{sums}for (int b = 0; b < 4; b++) {out.replace('sums[b]', 'four[b]')}")
             sums = f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\n"
             sums += f"for (int b = 0; b < {block}; b++) sums[b] += {' * '.join(texts)}; }}"
-        return walk.loops(f"real sums[{block}] = {{0}};\n{sums}\nfor (int b = 0; b < {block}; b++) {out}")
+        return walk.loops(f"real sums[{block}] = {{0}};\n{sums}\n{end(walk, 'sums')}")
+
+    def _length(self, lengths: Any, walk: _Walk) -> str:
+        """The length of a member's row."""
+        alike = (lengths == lengths[0]).all()
+        return str(lengths[0]) if alike else f"t[{self.tabled(lengths)} + {walk.member()}]"
 
     def index(self, addresses: Any, number: int, k: str = "") -> tuple[Any, Callable[[_Walk], str], bool]:
         """Where integers come from: their places, as the view of this number of a walk; in it their text; and whether each
@@ -218,10 +248,11 @@ class _Walk:
         view, step = self.views[number], self.steps[number]
         steps = self.nest.steps[number]
         if (view.ndim == 2 and step is None) or steps is None:
+            least = int(view.flat[0])  # apart: the same places from elsewhere are not looked up again
             if step is None and view.ndim == 2:
-                at = self.writer.tabled(view)
-                return " + ".join([f"t[{at} + {view.shape[1]} * ({self.member()}) + {k}]", *turn(view)])
-            first = f"t[{self.writer.tabled(self.starts[number])} + {self.member()}]"
+                at = self.writer.tabled(np.asarray(view) - least)
+                return " + ".join([f"{least} + t[{at} + {view.shape[1]} * ({self.member()}) + {k}]", *turn(view)])
+            first = f"{least} + t[{self.writer.tabled(self.starts[number] - least)} + {self.member()}]"
         else:
             terms = [f"{s} * {v}" for s, v in zip(steps, "ijh", strict=False) if s]
             first = " + ".join([str(int(self.starts[number].flat[0])), *terms])

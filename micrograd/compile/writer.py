@@ -41,7 +41,7 @@ class Writer(Loops, Products, Straight, Tables):
             self.lanes *= 2
         for _ in range(2):  # the first writing finds out which leaves are copied, and whether the outputs can be apart
             self.parts: list[str] = []
-            self.table, self.table_size, self.scratch = [], 0, 0
+            self.table, self.table_size, self.scratch = {}, 0, 0
             self.text = self._program()
 
     def statements(self, instruction: Instruction | Stream) -> str:
@@ -99,7 +99,7 @@ class Writer(Loops, Products, Straight, Tables):
 
     def tables(self) -> Any:
         """The table that the program reads places from."""
-        return np.concatenate(self.table) if self.table else np.zeros(1, np.int32)
+        return np.frombuffer(b"".join(self.table) or bytes(4), np.int32)
 
     def results(self) -> tuple[int, int]:
         """Where the shared outputs begin in the array of results, and how long that is."""

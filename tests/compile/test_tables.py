@@ -48,18 +48,24 @@ def test_short_rows_at_places_without_a_rule(size: int, positions: int, dtype: s
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_sums_of_several_lengths_with_neighbours_side_by_side(dtype: str) -> None:
-    """What attention mixes: weighted sums over the rows up to each one."""
+@pytest.mark.parametrize("heads", [2, 4, 5])
+def test_sums_of_several_lengths_with_neighbours_side_by_side(heads: int, dtype: str) -> None:
+    """What attention mixes: weighted means over the rows up to each one, four rows of one length in one loop."""
 
     def f(x: Any) -> Any:
         rows, total = [[v * 2.0 for v in row] for row in x], 0.0
         for t in range(1, len(rows)):
-            weights = [rows[t][h] * rows[s][h] for s in range(t + 1) for h in range(2)]
-            mixed = [sum(weights[2 * s + j // 4] * rows[s][j] for s in range(t + 1)) for j in range(8)]
-            total = total + sum((j + 1.0) * micrograd.tanh(m) for j, m in enumerate(mixed))
+            weights = [[micrograd.exp(rows[t][h] * rows[s][h]) for s in range(t + 1)] for h in range(heads)]
+            sums = [sum(w) for w in weights]
+            for h in range(heads):
+                for j in range(4 * h, 4 * h + 4):
+                    mixed = sum(weights[h][s] / sums[h] * rows[s][j] for s in range(t + 1))
+                    total = total + (j + 1.0) * micrograd.tanh(mixed)
         return total
 
-    assert "MG_FOUR(" in agree(f, np.random.default_rng(3).normal(size=(9, 8)) * 0.3, dtype=dtype)
+    source = agree(f, np.random.default_rng(3).normal(size=(9, 4 * heads)) * 0.3, dtype=dtype)
+    assert "MG_FOUR(" in source
+    assert ("s3 += w[" in source and "mg_q s3 = " in source) == (heads == 4)
 
 
 @pytest.mark.parametrize("tokens", [[2], [0, 3, 3, -1], [-4, 1, 1, 1, 0]], ids=repr)

@@ -292,9 +292,9 @@ class _Roller:
     def _uniform(self, parts: list[tuple[int, Any, Any]], singles: Any) -> list[Any] | None:
         """None where all members read the same regions, or so many different ones that taking them apart does not pay."""
         factors = [m for _, a, b in parts for m in (a, b)]
-        if factors:
-            ids, count = _row_ids(np.concatenate([self.groups.region(m) for m in factors], axis=1))
-            if 1 < count <= max(4, len(ids) // 8):
+        if factors or len(singles) > 32:
+            ids, count = _row_ids(np.concatenate([self.groups.region(m) for m in factors or [singles]], axis=1))
+            if 1 < count <= (max(4, len(ids) // 8) if factors else 4):
                 return [np.flatnonzero(ids == i) for i in range(count)]
         ids, count = _row_ids(np.concatenate([*factors, singles], axis=1) // LANES)
         return None if count == 1 else [np.flatnonzero(ids == i) for i in range(count)]

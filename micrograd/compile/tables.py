@@ -52,6 +52,8 @@ class Tables(Places):
                 f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {step}; }}\n"
                 f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
+        if rows.largest and walk.steps[1] == 1 and rows.a.shape[1] >= 16:  # lanes of a register, at most
+            return walk.loops(f"{out} = {self.call('largest', length, f'&{start}')}")
         if not ragged:
             turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
             simd = "" if rows.largest else "MG_SUM\n"

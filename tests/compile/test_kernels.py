@@ -123,6 +123,7 @@ void mv(int R, int K, const real *A, long ar, const real *x, real *C, long cr, i
   mg_mv(R, K, A, ar, x, C, cr, acc);
 }
 real sum(int n, const real *x) { return mg_sum(n, x); }
+real largest(int n, const real *x) { return mg_largest(n, x); }
 real dot(int n, const real *a, long sa, const real *b, long sb) { return mg_dot(n, a, sa, b, sb); }
 """
 )
@@ -395,6 +396,17 @@ def test_sum_and_dot_of_any_length_and_stride(kernels: Kernels, n: int) -> None:
     assert kernels.close(kernels.call("dot", n, x, ctypes.c_long(2), y, ctypes.c_long(3)), x[::2] @ y[::3])
 
 
+@pytest.mark.parametrize("n", [16, 17, 19, 24, 25, 31, 32, 33, 64, 65, 100])
+def test_the_largest_number_wherever_it_is_and_none_that_is_no_number(kernels: Kernels, n: int) -> None:
+    x = np.random.default_rng(n).normal(size=n).astype(kernels.dtype)
+    for place in range(n):
+        y = x.copy()
+        for number in (9.0, np.inf, np.nan):
+            y[place] = number
+            np.testing.assert_equal(kernels.call("largest", n, y), number)
+    assert kernels.call("largest", n, np.full(n, -np.inf, kernels.dtype)) == -np.inf
+
+
 def test_results_do_not_depend_on_alignment(kernels: Kernels) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(13, 20)).astype(kernels.dtype), rng.normal(size=(20, 37)).astype(kernels.dtype)
@@ -443,7 +455,7 @@ static real *fresh(int n) {  // exactly n numbers, so that the sanitizer sees a 
 }
 int main(void) {
   int bad = 0;
-  for (int R = 1; R < 8; R++)
+  for (int R = 1; R < 13; R++)
     for (int S = 1; S < 70; S += S < 35 ? 1 : 5)
       for (int K = 0; K < 40; K += K < 3 ? 1 : 9) {
         real *a = fresh(R * K), *b = fresh(K * S), *c = fresh(R * S), *d = fresh(R * S), *e = fresh(R * S);
@@ -456,6 +468,7 @@ int main(void) {
           bad += c[i] != e[i] || d[i] != sum;  // small whole numbers: exact in any order
         }
         bad += mg_sum(R * S, c) != mg_sum(R * S, e);
+        if (R * S >= MG_LANES) bad += mg_largest(R * S, c) != mg_largest(R * S, e);
         free(a), free(b), free(c), free(d), free(e);
       }
   const real odd[] = {0,  -(real)0, 1,     -1,         (real)1e-40, (real)0.3,    50,

@@ -33,26 +33,31 @@ typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), 
   MG_LINKAGE __attribute__((noipa, unused, optimize("no-version-loops-for-strides", "no-unswitch-loops", "no-tree-vectorize")))
 #endif
 
-//@ sum: needs base mix vector
-// Four vectors of partial sums; the lanes are then added in halves, always in the same order.
+//@ fold: needs base mix vector
+// All lanes joined into the first: in halves, always in the same order.
 typedef mg_int mg_vi __attribute__((vector_size(MG_BYTES)));
 #define MG_AROUND(v, ...) MG_MIX(mg_vi, v, v, __VA_ARGS__)
-MG_INLINE real mg_lanes_sum(mg_v v) {
 #if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2
-  v += MG_AROUND(v, 1, 0);
+#define MG_FOLD(v, join) v = join(v, MG_AROUND(v, 1, 0));
 #elif MG_BYTES / (MG_FLOAT ? 4 : 8) == 4
-  v += MG_AROUND(v, 2, 3, 0, 1);
-  v += MG_AROUND(v, 1, 0, 3, 2);
+#define MG_FOLD(v, join) v = join(v, MG_AROUND(v, 2, 3, 0, 1)), v = join(v, MG_AROUND(v, 1, 0, 3, 2));
 #elif MG_BYTES / (MG_FLOAT ? 4 : 8) == 8
-  v += MG_AROUND(v, 4, 5, 6, 7, 0, 1, 2, 3);
-  v += MG_AROUND(v, 2, 3, 0, 1, 6, 7, 4, 5);
-  v += MG_AROUND(v, 1, 0, 3, 2, 5, 4, 7, 6);
+#define MG_FOLD(v, join) \
+  v = join(v, MG_AROUND(v, 4, 5, 6, 7, 0, 1, 2, 3)), v = join(v, MG_AROUND(v, 2, 3, 0, 1, 6, 7, 4, 5)); \
+  v = join(v, MG_AROUND(v, 1, 0, 3, 2, 5, 4, 7, 6));
 #else
-  v += MG_AROUND(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  v += MG_AROUND(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-  v += MG_AROUND(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  v += MG_AROUND(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#define MG_FOLD(v, join) \
+  v = join(v, MG_AROUND(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)); \
+  v = join(v, MG_AROUND(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)); \
+  v = join(v, MG_AROUND(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)); \
+  v = join(v, MG_AROUND(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
 #endif
+
+//@ sum: needs base vector fold
+// Four vectors of partial sums; the lanes are then added in halves.
+#define MG_PLUS(a, b) ((a) + (b))
+MG_INLINE real mg_lanes_sum(mg_v v) {
+  MG_FOLD(v, MG_PLUS)
   return v[0];
 }
 MG_APART real mg_sum(int n, const real *x) {
@@ -68,6 +73,19 @@ MG_APART real mg_sum(int n, const real *x) {
   real sum = mg_lanes_sum((a + b) + (c + d));
   for (; i < n; i++) sum += x[i];
   return sum;
+}
+
+//@ largest: needs base vector fold
+// The largest of at least as many numbers as lanes; one that is none is larger than all.
+MG_INLINE mg_v mg_larger_lanes(mg_v a, mg_v b) {
+  const mg_vi first = (a > b) | (a != a);
+  return (mg_v)((first & (mg_vi)a) | (~first & (mg_vi)b));
+}
+MG_APART real mg_largest(int n, const real *x) {
+  mg_v v = MG_LOAD(x);
+  for (int i = MG_LANES; i < n; i += MG_LANES) v = mg_larger_lanes(v, MG_LOAD(x + (i + MG_LANES < n ? i : n - MG_LANES)));
+  MG_FOLD(v, mg_larger_lanes)
+  return v[0];
 }
 
 //@ dot: needs base vector sum
@@ -212,6 +230,7 @@ MG_TILE(3, 2)
 MG_TILE(1, 6)
 MG_TILE(1, 3)
 MG_TILE(8, 1)
+MG_TILE(8, 2)
 MG_TILE(4, 1)
 MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real *A, const real *B, real *C) {
   for (int s = 0, vecs, left = (S + MG_LANES - 1) / MG_LANES; left > 0; left -= vecs, s += vecs * MG_LANES) {
@@ -222,6 +241,7 @@ MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real 
     else if (rows == 1) mg_tile_1_3(m, A, B + s, last, C + s, tiles);
     else if (rows == 3 && vecs == 3) mg_tile_3_3(m, A, B + s, last, C + s, tiles);
     else if (rows == 3) mg_tile_3_2(m, A, B + s, last, C + s, tiles);
+    else if (rows == 8 && vecs == 2) mg_tile_8_2(m, A, B + s, last, C + s, tiles);
     else if (rows == 8) mg_tile_8_1(m, A, B + s, last, C + s, tiles);
     else if (S == MG_LANES) mg_tile_4_1(m, A, B + s, last, C + s, tiles);
     else if (vecs == 3) mg_tile_4_3(m, A, B + s, last, C + s, tiles);
@@ -230,7 +250,7 @@ MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real 
 }
 MG_APART void mg_tiles(int R, int S, const mg_shape *m, const real *A, const real *B, real *C) {  // S >= MG_LANES
   static const int threes[4] = {0, 3, 2, 1};  // R = 4 fours + 3 threes + ones, with ones only in 1, 2 and 5
-  const int eight = S == MG_LANES ? R / 8 : 0;  // one register wide
+  const int eight = S == MG_LANES || (S <= 2 * MG_LANES && (R % 8 == 0 || R % 8 > 2)) ? R / 8 : 0;
   if (eight) mg_rows(8, eight, S, m, A, B, C);
   R -= 8 * eight, A += 8 * eight * m->ar, C += 8 * eight * m->cr;
   const int three = R < 9 && R % 4 < 2 ? 0 : R == 2 ? 0 : threes[R % 4];

@@ -49,18 +49,27 @@ class Loops(Places):
         lanes = any(view.flat[0] >= LANES for view in views)
         number = len(instruction.ins)
         if reduced:
-            return self._reduction(loops, self.view(instruction.outs[0], loops, number), " ".join(lines), values[0])
+            ends = [self.view(view, loops, i).replace(" + l]", "]") for i, view in enumerate(views) if view.flat[0] >= LANES]
+            total = self._total(kind.shape[:4], ends) if len(ends) == number else None
+            return self._reduction(loops, self.view(instruction.outs[0], loops, number), " ".join(lines), values[0], total)
         for out, value in zip(instruction.outs, values, strict=True):
             if out is not None:
                 lines.append(f"{self.view(out, loops, number)} = {value};")
                 number += 1
         return self.loops(loops.lengths, " ".join(lines), lanes)
 
-    def _reduction(self, loops: Nest, out: str, lines: str, value: str) -> str:
-        """Members that are sums over the examples."""
-        self.needs.add("sum")
-        terms = f"real terms[L];\nMG_SIMD\nfor (int l = 0; l < L; l++) {{ {lines} terms[l] = {value}; }}"
-        inner = f"{terms}\n{out} += mg_sum(count, terms);"
+    def _total(self, shape: tuple[int, ...], rows: list[str]) -> str | None:
+        """The sum over the examples of numbers, or of products, that lie side by side."""
+        if shape == (0, 0, 1, 0):
+            return self.call("sum", "count", f"&{rows[0]}")
+        return self.call("dot", "count", f"&{rows[0]}, 1", f"&{rows[1]}, 1") if shape == (1, 0, 0, 0) else None
+
+    def _reduction(self, loops: Nest, out: str, lines: str, value: str, total: str | None) -> str:
+        """Members that are sums over the examples: the ``total``, or what is worked out of each."""
+        inner = f"{out} += {total}"
+        if total is None:
+            terms = f"real terms[L];\nMG_SIMD\nfor (int l = 0; l < L; l++) {{ {lines} terms[l] = {value}; }}"
+            inner = f"{terms}\n{out} += {self.call('sum', 'count', 'terms')}"
         heads = " ".join(f"for (int {v} = 0; {v} < {n}; {v}++)" for v, n in zip("ijk", loops.lengths, strict=False))
         return f"{heads} {{ {inner} }}"
 

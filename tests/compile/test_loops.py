@@ -12,6 +12,7 @@ from face import BACKENDS, close
 
 import micrograd
 from micrograd import Value
+from micrograd.nn import MLP
 
 
 def asian(steps: int) -> Callable[[Any, Any, Any], Any]:
@@ -235,3 +236,22 @@ def test_what_a_loop_of_shared_numbers_leaves_to_the_examples(steps: int, backen
     found = [micrograd.value_and_grad(f)(w, row.tolist()) for row in x]
     np.testing.assert_allclose(value, np.mean([v for v, _ in found]), rtol=1e-12)
     np.testing.assert_allclose(gradient, np.mean([g for _, g in found], axis=0), rtol=1e-11)
+
+
+@pytest.mark.parametrize("examples", [1, 7, 64, 150])
+def test_sums_over_the_examples_of_numbers_and_of_products_are_read_where_they_lie(examples: int) -> None:
+    model, inputs = MLP(2, [4, 1], seed=3), np.random.default_rng(examples).normal(size=(examples, 2))
+
+    def loss(x: Any) -> Any:
+        return micrograd.tanh(model(x)) ** 2
+
+    found = []
+    for backend in ("native", "numpy"):
+        for p in model.parameters():
+            p.grad = 0.0
+        program = micrograd.compile(loss, batch=(0,), reduce="sum", backend=backend)
+        found.append([program.backward(inputs), *(p.grad for p in model.parameters())])
+        if backend == "native":
+            assert "+= mg_sum(count, &v[" in program.c_source
+            assert "+= mg_dot(count, &v[" in program.c_source
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)

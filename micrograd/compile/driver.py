@@ -7,13 +7,14 @@ and the optimiser works on its array, ``fit`` hands over as many steps as take s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from micrograd.compile import parameters
 from micrograd.compile.arguments import Argument
-from micrograd.compile.jobs import JOB, Inputs, form_of, is_plain
+from micrograd.compile.jobs import EXAMPLES, INPUTS, JOB, PROGRAM, Inputs, form_of, is_plain, rows_of
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
@@ -33,21 +34,21 @@ class Driver:
 
     def __init__(self, program: Program, optimizer: Optimizer, examples: int) -> None:
         self.program, self.optimizer = program, optimizer
-        self.known = np.zeros(examples, JOB)  # the jobs of single examples by number, program 0 where there is none yet
+        self.known = np.zeros((examples, len(JOB)), np.uintp)  # of single examples, program 0 where there is none yet
         self.present: Any = None
         self.forget()
 
     def forget(self) -> None:
         """Drop all that was prepared."""
         self.moves = parameters._moves
-        self.known["program"] = 0
+        self.known[:, PROGRAM] = 0
         self.held: list[Any] = []  # the arrays that the known jobs point at
         self.alike: dict[Any, Recording] = {}  # the recording that fits examples of a form
         self.programs: dict[int, tuple[Any, int, list[int], Any]] = {}  # by id of the recording: see _program
 
     def forget_examples(self) -> None:
         """Look at all examples anew."""
-        self.known["program"] = 0
+        self.known[:, PROGRAM] = 0
         self.held.clear()
         self.alike.clear()
 
@@ -80,7 +81,7 @@ class Driver:
 
     def singles(self, numbers: Any, data: Sequence[tuple[Any, ...]], alone: bool) -> Any:
         """The jobs of some examples, ``alone`` of one step only: StretchError where an example may change meanwhile."""
-        missing = numbers[self.known["program"][numbers] == 0].tolist()
+        missing = numbers[self.known[numbers, PROGRAM] == 0].tolist()
         own = type(data) not in (list, tuple)  # a container of the user's, which is asked once a step
         if own and missing and not alone:
             raise StretchError
@@ -97,7 +98,7 @@ class Driver:
                 self.known[numbers_of] = made
         jobs = self.known[numbers]
         for group in living.groups.values():
-            self.known["program"][group.numbers] = 0
+            self.known[group.numbers, PROGRAM] = 0
         return jobs
 
     def _inputs(
@@ -140,7 +141,7 @@ class Driver:
         elif some:
             kernel = self._program(recording)[0]
             columns = zip(*[data[number] for number in some], strict=True)
-            parts = [np.array(column, kind) for column, kind in zip(columns, kernel.types[1:], strict=False)]
+            parts = [_numbers(column, kind) for column, kind in zip(columns, kernel.types[1:], strict=False)]
             recording.check([Argument(None, [part]) for part in parts], stacked=True)
             inputs.add(some, self._program(recording), parts)
 
@@ -153,9 +154,8 @@ class Driver:
         ahead = [a.itemsize * space.size * examples * space.batched for a, space in zip(arrays, spaces, strict=True)]
         table = np.array(places, np.uintp) + np.arange(steps, dtype=np.uintp)[:, None] * np.array(ahead, np.uintp)
         self.present = arrays, table  # what the jobs point at, until the next ones are made
-        jobs = np.empty(steps, JOB)
-        jobs["program"], jobs["examples"] = entry, examples
-        jobs["inputs"] = table.ctypes.data + np.arange(steps) * table.strides[0]
+        jobs = np.empty((steps, len(JOB)), np.uintp)
+        jobs[:, PROGRAM], jobs[:, EXAMPLES], jobs[:, INPUTS] = entry, examples, rows_of(table)
         return jobs
 
     def _program(self, recording: Recording) -> tuple[Any, int, list[int], Any]:
@@ -184,3 +184,10 @@ class Driver:
             and moved is not None
             and (mine[0].ctypes.data, len(mine[0])) == (moved[0].ctypes.data, len(moved[0]))
         )
+
+
+def _numbers(column: tuple[Any, ...], kind: Any) -> Any:
+    """An array of numbers, or of equally long rows of them."""
+    if type(column[0]) not in (list, tuple):
+        return np.array(column, kind)
+    return np.fromiter(chain.from_iterable(column), kind).reshape(len(column), -1)

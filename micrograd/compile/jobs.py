@@ -10,7 +10,7 @@ import numpy as np
 from micrograd.compile.calls import STILL
 
 COPIED = 256  # numbers of an example's array, at most
-JOB = np.dtype([("program", np.uintp), ("inputs", np.uintp), ("examples", np.int64)])  # mg_job
+JOB = PROGRAM, INPUTS, EXAMPLES = range(3)  # the columns of an array of mg_jobs
 
 
 class _Group:
@@ -23,19 +23,25 @@ class _Group:
 
     def jobs(self) -> Any:
         """A job for each example, valid as long as this lives.  Few numbers are copied side by side."""
-        count = len(self.numbers)
-        self.table = np.tile(np.array(self.fixed, np.uintp), (count, 1))
+        self.table = np.empty((len(self.numbers), len(self.fixed)), np.uintp)
+        self.table[:] = self.fixed
         self.arrays: list[Any] = []
         for i, (part, kind) in enumerate(zip(self.parts, self.kernel.types[1:], strict=False), 1):
             if part[0][0].size <= COPIED:
                 part = [np.concatenate([array.reshape(len(array), -1) for array in part])]
             usable = [np.ascontiguousarray(array, kind) for array in part]
             self.arrays += usable
-            self.table[:, i] = np.concatenate([a.ctypes.data + a.strides[0] * np.arange(len(a)) for a in usable])
-        jobs = np.empty(count, JOB)
-        jobs["program"], jobs["examples"] = self.entry, 1
-        jobs["inputs"] = self.table.ctypes.data + np.arange(count) * self.table.strides[0]
+            self.table[:, i] = (
+                np.concatenate([rows_of(array) for array in usable]) if len(usable) > 1 else rows_of(usable[0])
+            )
+        jobs = np.ones((len(self.numbers), len(JOB)), np.uintp)
+        jobs[:, PROGRAM], jobs[:, INPUTS] = self.entry, rows_of(self.table)
         return jobs
+
+
+def rows_of(array: Any) -> Any:
+    """Where the rows of an array begin."""
+    return array.__array_interface__["data"][0] + array.strides[0] * np.arange(len(array), dtype=np.uintp)
 
 
 class Inputs:

@@ -61,12 +61,16 @@ class Driver:
         """Do steps of so many jobs each at these learning rates, and give their losses; None without a compiler."""
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
-        stepper = optimizer._stepper
-        if not stepper.compiles(optimizer, arrays):
-            return None
-        with self.program._lock:
-            losses = stepper.train(optimizer, rates, arrays, jobs, np.arange(len(rates) + 1) * each)
-        optimizer.steps += len(rates)
+        done, stepper = optimizer.steps, optimizer._stepper
+        optimizer.steps += 1  # a rule of the user's may read it
+        try:
+            if not stepper.compiles(optimizer, arrays):
+                return None
+            with self.program._lock:
+                losses = stepper.train(optimizer, rates, arrays, jobs, np.arange(len(rates) + 1) * each)
+            done += len(rates)
+        finally:
+            optimizer.steps = done
         return losses.tolist()  # type: ignore[no-any-return]
 
     def jobs(self, make: Callable[[], Any]) -> Any:

@@ -31,6 +31,7 @@ class Stepper:
     def __init__(self) -> None:
         self.arrays: tuple[Any, ...] = ()
         self.used: Any = None
+        self.text = ""
         self.library: Any = None  # the rule in C; None without a compiler
 
     def __call__(self, optimizer: Optimizer, lr: float, arrays: tuple[Any, ...]) -> None:
@@ -44,17 +45,23 @@ class Stepper:
             _assign(arrays, optimizer._rule(NUMPY, settings, *arrays))
 
     def compiles(self, optimizer: Optimizer, arrays: tuple[Any, ...]) -> bool:
-        """Whether the rule is to be had in C."""
+        """Whether the rule is to be had in C, the same for all steps."""
         self._prepare(optimizer, arrays)
-        return self.library is not None
+        if self.library is None or _is_known(optimizer):
+            return self.library is not None
+        optimizer.steps += 1
+        later = source(optimizer, self.used, len(arrays))
+        optimizer.steps -= 1
+        return later == self.text
 
     def train(self, optimizer: Optimizer, rates: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
-        """Steps at these learning rates with a rule that compiles, each on the mean gradient of its jobs; their losses."""
+        """Steps at these learning rates with a rule that compiles, from the present one on, each on the mean gradient of its
+        jobs; their losses."""
         self.constants[:] = list(self._prepare(optimizer, arrays))
         losses = np.empty(len(rates))
         pointers = (ctypes.c_void_p(array.ctypes.data) for array in (rates, losses, jobs, firsts))
         self.library.mg_train(
-            ctypes.c_long(len(rates)), ctypes.c_double(optimizer.steps), *pointers, self.constants, *self.fixed
+            ctypes.c_long(len(rates)), ctypes.c_double(optimizer.steps - 1), *pointers, self.constants, *self.fixed
         )
         return losses
 
@@ -62,9 +69,11 @@ class Stepper:
         """Have the C for the rule and pointers to the arrays; the rule's constants."""
         constants = optimizer._constants()
         used = tuple(map(bool, constants))
-        if used != self.used:
-            self.library, self.used = _compiled(optimizer, used, len(arrays)), used
-            self.constants = (ctypes.c_double * len(constants))()
+        if used != self.used or not _is_known(optimizer):
+            text = source(optimizer, used, len(arrays))
+            if text != self.text:
+                self.library, self.text = _compiled(text), text
+            self.used, self.constants = used, (ctypes.c_double * len(constants))()
         if len(arrays) != len(self.arrays) or any(a is not b for a, b in zip(arrays, self.arrays, strict=True)):
             self.arrays = arrays
             self.fixed = (ctypes.c_long(len(arrays[0])), *(ctypes.c_void_p(a.ctypes.data) for a in arrays))
@@ -76,9 +85,14 @@ def _assign(arrays: Sequence[Any], results: Sequence[Any]) -> None:
         np.copyto(old, new)
 
 
-def _compiled(optimizer: Optimizer, used: tuple[bool, ...], count: int) -> Any:
+def _is_known(optimizer: Optimizer) -> bool:
+    """Whether a rule reads nothing but what it is given; one of the user's may read the optimiser's attributes."""
+    return type(optimizer).__module__ == Optimizer.__module__
+
+
+def _compiled(text: str) -> Any:
     try:
-        return toolchain.load(source(optimizer, used, count), extra=("-ffp-contract=off",)).library
+        return toolchain.load(text, extra=("-ffp-contract=off",)).library
     except toolchain.NoCompiler:
         return None
 

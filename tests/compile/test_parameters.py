@@ -369,6 +369,37 @@ def test_an_optimiser_of_own_make_needs_one_rule() -> None:
     assert v.data == w.data == 1.25
 
 
+class Fading(optim.Optimizer):
+    """A rule that reads the optimiser's own attributes: what they are now, not what they were."""
+
+    strength = 1.0
+
+    def _rule(self, xp: Any, settings: Any, w: Any, g: Any, *_: Any) -> tuple[Any, ...]:
+        return (w - settings[0] * (self.strength / self.steps) * g,)
+
+
+def test_a_rule_may_read_the_count_of_steps_and_attributes_that_change() -> None:
+    found = []
+    for train in ("values", "array", "fit"):
+        v = Value(1.0)
+        program = micrograd.compile(lambda x, v=v: (v * x - 1.0) ** 2)
+        program(2.0)
+        optimizer = Fading([v] if train == "values" else program.parameters, lr=0.01)
+        for optimizer.strength in (1.0, 3.0):
+            if train == "fit":
+                micrograd.fit(program, [(2.0,)] * 40, optimizer, 1, 1, progress=False)
+                continue
+            for _ in range(40):
+                optimizer.zero_grad()
+                if train == "array":
+                    program.backward(2.0)
+                else:
+                    ((v * 2.0 - 1.0) ** 2).backward()
+                optimizer.step()
+        found.append((v.data, optimizer.steps))
+    assert found[0] == found[1] == found[2]
+
+
 def test_training_on_the_array_learns_what_training_on_values_learns() -> None:
     model, program = network()
     twin = copy.deepcopy(model)

@@ -26,8 +26,8 @@ class Optimizer:
 
     ``state`` holds one number a parameter by name.  A subclass gives the names in ``memories``, the numbers that are the
     same in all steps in ``_constants``, those of one step in ``_settings`` and the update of one parameter in ``_rule``; the
-    last two are rules over a number system as the operations have.  A parameter whose grad is None, as PyTorch leaves it,
-    is skipped with its state.
+    last two are rules over a number system as the operations have, with ``xp.where`` in place of ``if``.  A parameter whose
+    grad is None, as PyTorch leaves it, is skipped with its state.
 
     ValueError for no parameters, a parameter twice, and one that was computed from others; TypeError for one that is no
     Value.
@@ -236,11 +236,11 @@ class Adam(Optimizer):
         return rate, scale, *constants, None
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, mean: Any, square: Any) -> tuple[Any, ...]:
-        rate, scale, beta1, beta2, eps, weight_decay, shrink = settings
+        rate, scale, beta1, beta2, eps, weight_decay, kept = settings
         if weight_decay:
             g = g + weight_decay * w
-        if shrink is not None:
-            w = w - shrink * w
+        if kept is not None:
+            w = kept * w
         mean = mean + (1.0 - beta1) * (g - mean)
         square = beta2 * square + (1.0 - beta2) * g * g
         return w - rate * xp.div(mean, xp.sqrt(square) * scale + eps), mean, square  # 0/0 is nan where eps is 0
@@ -269,7 +269,7 @@ class AdamW(Adam):
 
     def _settings(self, xp: Any, lr: Any, steps: Any, *constants: Any) -> tuple[Any, ...]:
         *others, decay, _ = super()._settings(xp, lr, steps, *constants)
-        return *others, 0.0, lr * decay if decay else None
+        return *others, 0.0, 1.0 - lr * decay if decay else None
 
 
 # ------------------------------------------------------------------------------------------------------- schedules

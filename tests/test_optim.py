@@ -92,6 +92,13 @@ def test_a_gradient_of_zero_without_eps_is_nan_as_in_torch_and_does_not_raise() 
     assert math.isnan(w.data)
 
 
+def test_an_infinite_weight_stays_infinite_under_decay_as_in_torch() -> None:
+    for lr in (0.0, 0.1):
+        w = Value(math.inf)
+        AdamW([w], lr=lr, weight_decay=0.1).step()
+        assert w.data == math.inf
+
+
 def test_zero_grad_sets_every_gradient_to_zero() -> None:
     model = MLP(2, [3, 1], seed=0)
     optimizer = SGD(model.parameters(), lr=0.1)

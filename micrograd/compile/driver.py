@@ -61,16 +61,11 @@ class Driver:
         """Do steps of so many jobs each at these learning rates, and give their losses; None without a compiler."""
         optimizer = self.optimizer
         arrays = *optimizer._arrays(), *(optimizer.state[name] for name in optimizer.memories)  # type: ignore[misc]
-        done, stepper = optimizer.steps, optimizer._stepper
-        optimizer.steps += 1  # a rule of the user's may read it
-        try:
-            if not stepper.compiles(optimizer, arrays):
-                return None
-            with self.program._lock:
-                losses = stepper.train(optimizer, rates, arrays, jobs, np.arange(len(rates) + 1) * each)
-            done += len(rates)
-        finally:
-            optimizer.steps = done
+        stepper = optimizer._stepper
+        if not stepper.compiles(optimizer, arrays):
+            return None
+        with self.program._lock:
+            losses = stepper.train(optimizer, rates, jobs, np.arange(len(rates) + 1, dtype=np.int64) * each)
         return losses.tolist()  # type: ignore[no-any-return]
 
     def jobs(self, make: Callable[[], Any]) -> Any:

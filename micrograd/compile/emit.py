@@ -45,6 +45,11 @@ class Term:
     def __neg__(self) -> Any:
         return self.code.line("neg", self)
 
+    def __bool__(self) -> bool:
+        if self.function in ("<", "<=", ">", ">=", "&", "|"):
+            raise TypeError("a rule runs once for all numbers and cannot ask with if, and, or: write xp.where(a > b, x, y)")
+        return True
+
     def __lt__(self, other: Any) -> Any:
         return self.code.line("<", self, other)
 

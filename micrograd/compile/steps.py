@@ -37,7 +37,6 @@ class Stepper:
     def __call__(self, optimizer: Optimizer, lr: float, arrays: tuple[Any, ...]) -> None:
         constants = self._prepare(optimizer, arrays)
         if self.library is not None:
-            self.constants[:] = list(constants)
             self.library.mg_step(ctypes.c_double(lr), ctypes.c_double(optimizer.steps), self.constants, *self.fixed)
             return
         settings = optimizer._settings(ops.FLOATS, lr, float(optimizer.steps), *constants)
@@ -45,24 +44,26 @@ class Stepper:
             _assign(arrays, optimizer._rule(NUMPY, settings, *arrays))
 
     def compiles(self, optimizer: Optimizer, arrays: tuple[Any, ...]) -> bool:
-        """Whether the rule is to be had in C, the same for all steps."""
-        self._prepare(optimizer, arrays)
-        if self.library is None or _is_known(optimizer):
-            return self.library is not None
-        optimizer.steps += 1
-        later = source(optimizer, self.used, len(arrays))
-        optimizer.steps -= 1
-        return later == self.text
+        """Whether the rule is to be had in C, the same for all steps to come."""
+        done = optimizer.steps
+        try:
+            optimizer.steps += 1
+            self._prepare(optimizer, arrays)
+            if self.library is None or _is_known(optimizer):
+                return self.library is not None
+            optimizer.steps += 1
+            return source(optimizer, self.used, len(arrays)) == self.text
+        finally:
+            optimizer.steps = done
 
-    def train(self, optimizer: Optimizer, rates: Any, arrays: tuple[Any, ...], jobs: Any, firsts: Any) -> Any:
-        """Steps at these learning rates with a rule that compiles, from the present one on, each on the mean gradient of its
-        jobs; their losses."""
-        self.constants[:] = list(self._prepare(optimizer, arrays))
+    def train(self, optimizer: Optimizer, rates: Any, jobs: Any, firsts: Any) -> Any:
+        """Steps at these learning rates with a rule that was found to compile, each on the mean gradient of its jobs; their
+        losses."""
         losses = np.empty(len(rates))
         pointers = (ctypes.c_void_p(array.ctypes.data) for array in (rates, losses, jobs, firsts))
-        self.library.mg_train(
-            ctypes.c_long(len(rates)), ctypes.c_double(optimizer.steps - 1), *pointers, self.constants, *self.fixed
-        )
+        given = ctypes.c_long(len(rates)), ctypes.c_double(optimizer.steps), *pointers, self.constants, *self.fixed
+        optimizer.steps += len(rates)  # before them: an interrupt comes after the last one
+        self.library.mg_train(*given)
         return losses
 
     def _prepare(self, optimizer: Optimizer, arrays: tuple[Any, ...]) -> tuple[float, ...]:
@@ -74,6 +75,7 @@ class Stepper:
             if text != self.text:
                 self.library, self.text = _compiled(text), text
             self.used, self.constants = used, (ctypes.c_double * len(constants))()
+        self.constants[:] = list(constants)
         if len(arrays) != len(self.arrays) or any(a is not b for a, b in zip(arrays, self.arrays, strict=True)):
             self.arrays = arrays
             self.fixed = (ctypes.c_long(len(arrays[0])), *(ctypes.c_void_p(a.ctypes.data) for a in arrays))

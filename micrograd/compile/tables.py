@@ -250,11 +250,11 @@ class _Walk:
         view, step = self.views[number], self.steps[number]
         steps = self.nest.steps[number]
         if (view.ndim == 2 and step is None) or steps is None:
-            least = int(view.flat[0])  # apart: the same places from elsewhere are not looked up again
+            start = int(view.flat[0])  # apart: the same places from elsewhere are not looked up again
             if step is None and view.ndim == 2:
-                at = self.writer.tabled(np.asarray(view) - least)
-                return " + ".join([f"{least} + t[{at} + {view.shape[1]} * ({self.member()}) + {k}]", *turn(view)])
-            first = f"{least} + t[{self.writer.tabled(self.starts[number] - least)} + {self.member()}]"
+                at = self.writer.tabled(np.asarray(view) - start)
+                return " + ".join([f"{start} + t[{at} + {view.shape[1]} * ({self.member()}) + {k}]", *turn(view)])
+            first = f"{start} + t[{self.writer.tabled(self.starts[number] - start)} + {self.member()}]"
         else:
             terms = [f"{s} * {v}" for s, v in zip(steps, "ijh", strict=False) if s]
             first = " + ".join([str(int(self.starts[number].flat[0])), *terms])

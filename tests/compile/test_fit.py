@@ -217,6 +217,28 @@ def test_steps_in_c_are_the_steps_in_python_bit_for_bit(
     assert max(counts) > 5
 
 
+def test_steps_are_counted_where_an_interrupt_comes_right_after_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = Value(0.0)
+    program = micrograd.compile(lambda x: w * x, backend="native")
+    program(1.0)
+    optimizer = optim.SGD(program.parameters, lr=1.0)
+
+    class Interrupted:
+        def __init__(self, library: Any) -> None:
+            self.library = library
+
+        def mg_train(self, *args: Any) -> None:
+            self.library.mg_train(*args)
+            raise KeyboardInterrupt
+
+    compiled = steps._compiled
+    monkeypatch.setattr(steps, "_compiled", lambda text: Interrupted(compiled(text)))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            micrograd.fit(program, [(1.0,)] * 50, optimizer, 1, 1, progress=False)
+    assert -w.data == optimizer.steps > 0
+
+
 def test_batches_in_c_are_those_in_python_and_the_last_may_be_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     counts, results = stretches(monkeypatch), []
     for backend in ("native", "numpy"):

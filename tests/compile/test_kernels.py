@@ -405,6 +405,11 @@ def test_the_largest_number_wherever_it_is_and_none_that_is_no_number(kernels: K
             y[place] = number
             np.testing.assert_equal(kernels.call("largest", n, y), number)
     assert kernels.call("largest", n, np.full(n, -np.inf, kernels.dtype)) == -np.inf
+    for first, last in itertools.combinations(range(0, n, 3), 2):  # of zeros it is the last
+        y = np.full(n, -1.0, kernels.dtype)
+        for sign in (1.0, -1.0):
+            y[first], y[last] = np.copysign(0.0, -sign), np.copysign(0.0, sign)
+            assert np.copysign(1.0, kernels.call("largest", n, y)) == sign
 
 
 def test_results_do_not_depend_on_alignment(kernels: Kernels) -> None:

@@ -400,6 +400,31 @@ def test_a_rule_may_read_the_count_of_steps_and_attributes_that_change() -> None
     assert found[0] == found[1] == found[2]
 
 
+def test_settings_that_ask_with_if_are_told_what_to_write() -> None:
+    class Warm(optim.SGD):
+        def _settings(self, xp: Any, lr: Any, steps: Any, *constants: Any) -> tuple[Any, ...]:
+            return (0.1 * lr if steps < 3.0 else lr), *constants
+
+    class Mended(optim.SGD):
+        def _settings(self, xp: Any, lr: Any, steps: Any, *constants: Any) -> tuple[Any, ...]:
+            return xp.where(steps < 3.0, 0.1 * lr, lr), *constants
+
+    v, w = Value(1.0), Value(1.0)
+    program = micrograd.compile(lambda x: v * v * x)
+    program(1.0)
+    flat, eager = Mended(program.parameters, lr=0.1), Mended([w], lr=0.1)
+    for _ in range(6):
+        for optimizer in (flat, eager):
+            optimizer.zero_grad()
+        program.backward(1.0)
+        (w * w).backward()
+        flat.step()
+        eager.step()
+        assert v.data == w.data
+    with pytest.raises(TypeError, match=r"write xp\.where"):
+        Warm(program.parameters, lr=0.1).step()
+
+
 def test_training_on_the_array_learns_what_training_on_values_learns() -> None:
     model, program = network()
     twin = copy.deepcopy(model)

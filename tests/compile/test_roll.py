@@ -68,3 +68,17 @@ def test_positions_of_attention_stay_together(positions: int) -> None:
     products = [(*i.a.shape, i.c.shape[1]) for i in program._last.rolled.before if isinstance(i, Product)]
     forward = [(6, 5, positions), (7, 6, positions)]
     assert sorted(products) == sorted([*forward, (6, 7, positions), (5, positions, 6), (6, positions, 7)]), products
+
+
+def test_gradients_that_are_zero_are_copied_apart_from_numbers_of_elsewhere() -> None:
+    """The rows of a table that a function does not read, beside its value: no places are looked up."""
+
+    def f(table: Any) -> Any:
+        return sum(v * v for row in table[:3] for v in row)
+
+    program = micrograd.compile(f, backend="native")
+    table = np.random.default_rng(3).normal(size=(8, 16))
+    value, gradient = program.value_and_grad(table)
+    np.testing.assert_allclose(value, (table[:3] ** 2).sum(), rtol=1e-14)
+    np.testing.assert_allclose(gradient, np.where(np.arange(8)[:, None] < 3, 2.0 * table, 0.0), rtol=1e-14)
+    assert "[t[" not in program.c_source.replace(" ", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,28 @@ def test_sums_of_several_lengths_with_neighbours_side_by_side(heads: int, dtype:
     source = agree(f, np.random.default_rng(3).normal(size=(9, 4 * heads)) * 0.3, dtype=dtype)
     assert "MG_FOUR(" in source
     assert ("s3 += w[" in source and "mg_q s3 = " in source) == (heads == 4)
+    shared = re.search(r"\+ t\[(\d+) \+ 1 \* i\] \+ 2L \* k\] \* w\[\d+ \+ t\[\1 \+", source)
+    assert shared or heads != 4  # factors at one distance from each other are looked up once
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [3, 15, 16, 17, 27, 33])
+def test_the_largest_of_rows_and_the_sign_of_zeros(size: int, dtype: str) -> None:
+    def largest(row: Any) -> Any:
+        return micrograd.detach(functools.reduce(micrograd.maximum, row))
+
+    def f(x: Any) -> Any:
+        rows = [[micrograd.tanh(v) for v in row] for row in x]
+        return sum(micrograd.exp(v - largest(row)) * (i + 1.0) for row in rows for i, v in enumerate(row))
+
+    draw = np.random.default_rng(size)
+    assert ("mg_largest(" in agree(f, draw.normal(size=(9, size)), dtype=dtype)) == (size >= 16)
+    zeros = np.where(draw.random((40, size)) < 0.3, np.where(draw.random((40, size)) < 0.5, 0.0, -0.0), -1.0)
+    program = micrograd.compile(
+        lambda x: [1.0 / largest([micrograd.tanh(v) for v in row]) for row in x], backend="native", dtype=dtype
+    )
+    expected = [(1.0 / largest([Value(v).tanh() for v in row])).data for row in zeros.tolist() if 0.0 in row]
+    assert program(zeros[(zeros == 0.0).any(axis=1)]) == expected
 
 
 @pytest.mark.parametrize("tokens", [[2], [0, 3, 3, -1], [-4, 1, 1, 1, 0]], ids=repr)

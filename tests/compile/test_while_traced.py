@@ -187,3 +187,24 @@ def test_integers_of_a_batch_that_pick_and_are_numbers_too_are_to_be_passed_twic
         micrograd.compile(lambda t, i: micrograd.take(t, i) * i, batch=(None, 0), backend="numpy")(table, picks)
     program = micrograd.compile(lambda t, i, n: micrograd.take(t, i) * n, batch=(None, 0, 0), backend="numpy")
     assert program(table, picks, picks.astype(float)).tolist() == [0.0, 2.0, 2.0]
+
+
+def test_an_operation_of_the_users_that_asks_with_if_is_told_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule is run on names when a program is made: its ``if`` took one branch for all numbers."""
+    from micrograd import ops
+
+    monkeypatch.setattr(ops, "TABLE", dict(ops.TABLE))
+
+    @ops.op(domain=[(-2.0, 2.0)])
+    def leaky(xp: Any, a: Any) -> Any:
+        return (a, (1.0,)) if a > 0.0 else (0.1 * a, (0.1,))
+
+    @ops.op(domain=[(-2.0, 2.0)])
+    def mended(xp: Any, a: Any) -> Any:
+        return xp.where(a > 0.0, a, 0.1 * a), (xp.where(a > 0.0, 1.0, 0.1),)
+
+    assert leaky(Value(-1.0)).data == -0.1
+    for backend in ("native", "numpy"):
+        with pytest.raises(TypeError, match=r"cannot ask with if, and, or: write xp.where\(a > b, x, y\)"):
+            micrograd.compile(lambda x: 2.0 * leaky(x), backend=backend)(-1.0)
+        assert micrograd.compile(lambda x: 2.0 * mended(x), backend=backend).value_and_grad(-1.0) == (-0.2, 0.2)

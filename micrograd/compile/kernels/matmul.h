@@ -76,7 +76,8 @@ MG_APART real mg_sum(int n, const real *x) {
 }
 
 //@ largest: needs base vector fold
-// The largest of at least as many numbers as lanes; one that is none is larger than all.
+// The largest of at least as many numbers as lanes; one that is none is larger than all. Of zeros it is the last, as where
+// numbers are compared one after another.
 MG_INLINE mg_v mg_larger_lanes(mg_v a, mg_v b) {
   const mg_vi first = (a > b) | (a != a);
   return (mg_v)((first & (mg_vi)a) | (~first & (mg_vi)b));
@@ -85,7 +86,10 @@ MG_APART real mg_largest(int n, const real *x) {
   mg_v v = MG_LOAD(x);
   for (int i = MG_LANES; i < n; i += MG_LANES) v = mg_larger_lanes(v, MG_LOAD(x + (i + MG_LANES < n ? i : n - MG_LANES)));
   MG_FOLD(v, mg_larger_lanes)
-  return v[0];
+  real largest = v[0];
+  for (int i = 0; largest == 0 && i < n; i++)
+    if (x[i] == 0) largest = x[i];
+  return largest;
 }
 
 //@ dot: needs base vector sum
@@ -250,7 +254,8 @@ MG_APART void mg_rows(int rows, int tiles, int S, const mg_shape *m, const real 
 }
 MG_APART void mg_tiles(int R, int S, const mg_shape *m, const real *A, const real *B, real *C) {  // S >= MG_LANES
   static const int threes[4] = {0, 3, 2, 1};  // R = 4 fours + 3 threes + ones, with ones only in 1, 2 and 5
-  const int eight = S == MG_LANES || (S <= 2 * MG_LANES && (R % 8 == 0 || R % 8 > 2)) ? R / 8 : 0;
+  const int wide = MG_BYTES == 64 && S <= 2 * MG_LANES && (R % 8 == 0 || R % 8 > 2);  // there are 32 registers
+  const int eight = S == MG_LANES || wide ? R / 8 : 0;
   if (eight) mg_rows(8, eight, S, m, A, B, C);
   R -= 8 * eight, A += 8 * eight * m->ar, C += 8 * eight * m->cr;
   const int three = R < 9 && R % 4 < 2 ? 0 : R == 2 ? 0 : threes[R % 4];

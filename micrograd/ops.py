@@ -151,8 +151,9 @@ def op(
     """Add an operation to the table: a decorator for a rule ``(xp, a, b, ..., *, parameter=default)``.
 
     The rule returns ``value, (derivative by a, derivative by b, ...)``; with ``vector=True`` a tuple of values and a
-    function that gives such a row for the i-th value.  Raises ValueError for a name of micrograd's
-    own and TypeError for a rule whose result has the wrong shape.
+    function that gives such a row for the i-th value.  It asks with ``xp.where``, not with ``if``: in a compiled program it
+    is run once for all numbers.  Raises ValueError for a name of micrograd's own and TypeError for a rule whose result has
+    the wrong shape.
 
     >>> @op(symbol="cube", domain=[(-2.0, 2.0)])
     ... def cube(xp, a):

@@ -293,7 +293,7 @@ class _Run:
                 raise
             return self._natively(rows[:size], size, stop)
         steps, rate = len(rows) // size, optimizer.lr
-        if not callable(rate):
+        if not callable(rate) and not stop:
             self._train(jobs, each, [optimizer._rate(optimizer.steps)] * steps, rows.reshape(-1, size))
             return steps
         rates: list[float] = []

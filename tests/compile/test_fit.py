@@ -17,6 +17,7 @@ import pytest
 import micrograd
 from micrograd import MLP, Value, losses, optim
 from micrograd.compile import steps
+from micrograd.compile.driver import Driver
 from micrograd.compile.training import shuffled
 
 X = np.random.default_rng(0).normal(size=(23, 2))
@@ -499,6 +500,24 @@ def test_ctrl_c_finishes_the_step_and_a_checkpoint_goes_on_bit_for_bit(
         == expected
     )
     assert numbers(again) == numbers(model)  # a training that was over is read, not repeated
+
+
+def test_ctrl_c_while_a_stretch_is_prepared_leaves_out_the_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = Value(0.0)
+    program = micrograd.compile(lambda x: w * x, backend="native")
+    program(1.0)
+    optimizer = optim.SGD(program.parameters, lr=1.0)
+    singles, calls = Driver.singles, itertools.count()
+
+    def interrupted(self: Any, *args: Any, **how: Any) -> Any:
+        made = singles(self, *args, **how)
+        if next(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(Driver, "singles", interrupted)
+    micrograd.fit(program, [(1.0,)] * 500, optimizer, 1, 1, progress=False)
+    assert -w.data == optimizer.steps == 2
 
 
 def test_without_a_checkpoint_ctrl_c_keeps_the_parameters_of_the_last_whole_step() -> None:

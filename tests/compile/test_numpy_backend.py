@@ -128,7 +128,7 @@ def test_its_bytes_are_those_of_its_numbers_integers_and_tables() -> None:
     (routine,) = recording.routines.values()
     tables = sum(table.nbytes for table in routine.kernel.tables)
     assert tables > 0
-    assert program.stats.bytes == 8 * (routine.rolled.shared + 1) + tables
+    assert program.stats.bytes == 8 * (routine.kernel.rolled.shared + 1) + tables
 
 
 def test_no_warning_escapes() -> None:

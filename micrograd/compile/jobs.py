@@ -31,9 +31,7 @@ class _Group:
                 part = [np.concatenate([array.reshape(len(array), -1) for array in part])]
             usable = [np.ascontiguousarray(array, kind) for array in part]
             self.arrays += usable
-            self.table[:, i] = (
-                np.concatenate([rows_of(array) for array in usable]) if len(usable) > 1 else rows_of(usable[0])
-            )
+            self.table[:, i] = np.concatenate([rows_of(array) for array in usable])
         jobs = np.ones((len(self.numbers), len(JOB)), np.uintp)
         jobs[:, PROGRAM], jobs[:, INPUTS] = self.entry, rows_of(self.table)
         return jobs

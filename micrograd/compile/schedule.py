@@ -15,6 +15,8 @@ import numpy as np
 from micrograd.compile.streams import Part, Stream, streams
 from micrograd.compile.vector import LANES, Loop, Rolled, shifted, views, with_views
 
+ALIGNED = 16  # shared numbers: groups begin at a multiple, so that vector registers are loaded from one line of the cache
+
 
 def schedule(rolled: Rolled) -> Rolled:
     """The same program, in streams and in less memory.  The given one stays as it is."""
@@ -30,9 +32,6 @@ def schedule(rolled: Rolled) -> Rolled:
     first, second = len(new.before), len(new.before) + len(new.batch)
     new.before, new.batch, new.after = units[:first], units[first:second], units[second:]
     return new
-
-
-ALIGNED = 16  # shared numbers: groups begin at a multiple, so that vector registers are loaded from one line of the cache
 
 
 class _Moves:

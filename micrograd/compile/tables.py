@@ -66,7 +66,7 @@ class Tables(Places):
         return self._together(walk.views, rows.lengths, row)
 
     def _together(self, views: list[Any], lengths: Any, row: Callable[[_Walk, str], tuple[str, str, str]]) -> str:
-        """Loops over rows of these lengths, four neighbours in one where their lengths agree: ends are mispredicted.
+        """Loops over rows of these lengths, four neighbours in one where their lengths agree: fewer ends are mispredicted.
 
         ``row`` gives what comes before the loop along a row, in it and after it, given a name for the sum.
         """

@@ -199,8 +199,8 @@ class Adam(Optimizer):
     """Adaptive moments (Kingma and Ba, 2015), as ``torch.optim.Adam``.
 
     ``mean`` and ``square`` are running means of the gradient and of its square with the decays ``betas``; divided by
-    ``1 - beta**steps`` they are unbiased, and ``w -= lr * mean / (sqrt(square) + eps)``.  Weight decay is added to the
-    gradient.
+    ``1 - beta**steps`` they are unbiased, and ``w -= lr * mean / (sqrt(square) + eps)``.  What they are divided by is moved
+    into ``lr`` and ``eps``, as the paper proposes.  Weight decay is added to the gradient.
 
     ValueError for negative numbers and for betas outside 0 .. 1.
 
@@ -231,19 +231,20 @@ class Adam(Optimizer):
         return *self.betas, self.eps, self.weight_decay
 
     def _settings(self, xp: Any, lr: Any, steps: Any, *constants: Any) -> tuple[Any, ...]:
-        beta1, beta2, *_ = constants
-        rate, scale = xp.div(lr, 1.0 - xp.pow(beta1, steps)), xp.div(1.0, xp.sqrt(1.0 - xp.pow(beta2, steps)))
-        return rate, scale, *constants, None
+        beta1, beta2, eps, weight_decay = constants
+        scale = xp.sqrt(1.0 - xp.pow(beta2, steps))  # of the root of the unbiased square
+        rate = xp.div(lr * scale, 1.0 - xp.pow(beta1, steps))
+        return rate, beta1, beta2, scale * eps, weight_decay, None
 
     def _rule(self, xp: Any, settings: Sequence[Any], w: Any, g: Any, mean: Any, square: Any) -> tuple[Any, ...]:
-        rate, scale, beta1, beta2, eps, weight_decay, kept = settings
+        rate, beta1, beta2, eps, weight_decay, kept = settings
         if weight_decay:
             g = g + weight_decay * w
         if kept is not None:
             w = kept * w
         mean = mean + (1.0 - beta1) * (g - mean)
         square = beta2 * square + (1.0 - beta2) * g * g
-        return w - rate * xp.div(mean, xp.sqrt(square) * scale + eps), mean, square  # 0/0 is nan where eps is 0
+        return w - rate * xp.div(mean, xp.sqrt(square) + eps), mean, square  # 0/0 is nan where eps is 0
 
 
 class AdamW(Adam):

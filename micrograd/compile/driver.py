@@ -121,28 +121,26 @@ class Driver:
             self._add_alike(plain, form, some, data)
         return living, plain
 
-    def _add(self, inputs: Inputs, number: int, example: tuple[Any, ...]) -> Recording:
-        """One more example, and the recording that fits it."""
+    def _add(self, inputs: Inputs, number: int, example: tuple[Any, ...]) -> None:
+        """One more example."""
         recording, arguments, _ = self.program._fitting(example, ())
         parts = [part for argument in arguments for part in argument.parts]
         inputs.add([number], self._program(recording), [np.asarray(part)[None] for part in parts])
-        return recording
 
     def _add_alike(self, inputs: Inputs, form: Any, some: list[int], data: Sequence[tuple[Any, ...]]) -> None:
         """Examples of one form: all at once where one recording fits all of them."""
         if form not in self.alike:
-            number = some.pop()
-            self.alike[form] = self._add(inputs, number, data[number])
+            self.alike[form] = self.program._fitting(data[some[0]], ())[0]
         recording = self.alike[form]
         if recording.trace.frozen:  # integers are part of the program
             for number in some:
                 self._add(inputs, number, data[number])
-        elif some:
-            kernel = self._program(recording)[0]
-            columns = zip(*[data[number] for number in some], strict=True)
-            parts = [_numbers(column, kind) for column, kind in zip(columns, kernel.types[1:], strict=False)]
-            recording.check([Argument(None, [part]) for part in parts], stacked=True)
-            inputs.add(some, self._program(recording), parts)
+            return
+        program = self._program(recording)
+        columns = zip(*[data[number] for number in some], strict=True)
+        parts = [_numbers(column, kind) for column, kind in zip(columns, program[0].types[1:], strict=False)]
+        recording.check([Argument(None, [part]) for part in parts], stacked=True)
+        inputs.add(some, program, parts)
 
     def batches(self, args: tuple[Any, ...], steps: int, examples: int) -> Any:
         """The jobs of batches that lie one after another in the arguments."""

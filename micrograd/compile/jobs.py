@@ -27,11 +27,14 @@ class _Group:
         self.table[:] = self.fixed
         self.arrays: list[Any] = []
         for i, (part, kind) in enumerate(zip(self.parts, self.kernel.types[1:], strict=False), 1):
-            if part[0][0].size <= COPIED:
+            if len(part) > 1 and part[0][0].size <= COPIED:
                 part = [np.concatenate([array.reshape(len(array), -1) for array in part])]
-            usable = [np.ascontiguousarray(array, kind) for array in part]
-            self.arrays += usable
-            self.table[:, i] = np.concatenate([rows_of(array) for array in usable])
+            start = 0
+            for array in part:
+                usable = np.ascontiguousarray(array, kind)
+                self.arrays.append(usable)
+                self.table[start : start + len(array), i] = rows_of(usable)
+                start += len(array)
         jobs = np.ones((len(self.numbers), len(JOB)), np.uintp)
         jobs[:, PROGRAM], jobs[:, INPUTS] = self.entry, rows_of(self.table)
         return jobs

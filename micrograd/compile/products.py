@@ -8,6 +8,9 @@ from micrograd.compile.places import Places
 from micrograd.compile.vector import LANES, Product
 from micrograd.compile.views import strides
 
+ROWS = 12  # that a kernel is made for, at most: with a square of eight registers they fill the 32 that there are
+REGISTER = 8  # lanes
+
 
 class Products(Places):
     """What writes products."""
@@ -56,11 +59,11 @@ class Products(Places):
         elif r == 1 and ak == bk == 1:
             call = self.call("mv", s, k, pb, bs, pa, pc, cs, add)
         elif (bs == 1 or s == 1) and (cs == 1 or s == 1) and s > 1:
-            call = self.call("mm", r, s, k, pa, ar, ak, pb, bk, pc, cr, add)
+            call = self._across((r, pa, ar, ak), (s, pb, bk), k, (pc, cr), add)
         elif (ar == 1 or r == 1) and (cr == 1 or r == 1) and r > 1:
-            call = self.call("mm", s, r, k, pb, bs, bk, pa, ak, pc, cs, add)
+            call = self._across((s, pb, bs, bk), (r, pa, ak), k, (pc, cs), add)
         elif (ak == 1 or k == 1) and (bk == 1 or k == 1):
-            call = self.call("mt", r, s, k, pa, ar, pb, bs, 1, 0, 0, pc, cr, cs, add)
+            call = self._along((r, pa, ar), (s, pb, bs), k, (pc, cr, cs), add)
         else:
             call = self.call("mg", r, s, k, pa, ar, ak, pb, bs, bk, pc, cr, cs, add)
         return "\n".join([*lines, *out, call, *after])
@@ -77,6 +80,22 @@ class Products(Places):
             f"real *const z = {pc} + {cr}L * i;\nMG_SIMD\nfor (int j = 0; j < {s}; j++) "
             f"z[{cs}L * j] {'+' * add}= x * y[{bs}L * j]; }}"
         )
+
+    def _across(self, a: tuple[int, str, int, int], b: tuple[int, str, int], k: int, c: tuple[str, int], add: int) -> str:
+        """A product of rows of which one factor and the result lie side by side."""
+        (r, *rows), (s, *columns) = a, b
+        if 4 < r <= ROWS and r % 4 and s >= 2 * REGISTER:  # other counts are made of tiles that are there
+            return self.call(f"exact_{r}", s, k, *rows, *columns, *c, add)
+        return self.call("mm", r, s, k, *rows, *columns, *c, add)
+
+    def _along(self, a: tuple[int, str, int], b: tuple[int, str, int], k: int, c: tuple[str, int, int], add: int) -> str:
+        """A product of two matrices whose rows both lie along the contraction."""
+        pc, cr, cs = c
+        few, many, step = (b, a, cs) if cr == 1 and cs != 1 else (a, b, cr)
+        whole = k % REGISTER == 0 and many[0] >= REGISTER and not (add and many[0] % REGISTER)
+        if few[0] <= ROWS and whole and 1 in (cr, cs):
+            return self.call(f"turned_{few[0]}", many[0], k, *few[1:], *many[1:], pc, step, add)
+        return self.call("mt", a[0], b[0], k, *a[1:], *b[1:], 1, 0, 0, *c, add)
 
     def _matrix(self, m: Any, sign: int, across: bool = False) -> tuple[list[str], tuple[str, int, int]]:
         """A matrix as pointer and steps; one that does not lie so is gathered first, column by column if ``across``."""

@@ -201,13 +201,17 @@ def _crc(x: Any, start: int = 0) -> int:
 # -------------------------------------------------------------------------------------------------------- training
 
 
-def shuffled(count: int, seed: int, epoch: int) -> Any:
-    """The order of the examples in an epoch.  It is made of raw random bits, which are the same in all versions of NumPy.
+def orders(count: int, seed: int, epoch: int = 0) -> Iterator[Any]:
+    """The orders of the examples in this epoch and all later ones.
 
-    >>> shuffled(5, 0, 0)
+    They are made of raw random bits, which are the same in all versions of NumPy.
+
+    >>> next(orders(5, 0))
     array([3, 2, 1, 0, 4])
     """
-    return np.argsort(np.random.PCG64([seed, epoch]).random_raw(count), kind="stable")
+    bits = np.random.PCG64(seed).advance(epoch * count)
+    while True:
+        yield bits.random_raw(count).argsort(kind="stable")
 
 
 class _Run:
@@ -240,8 +244,9 @@ class _Run:
             self._resume(checkpoint)
 
     def train(self, epochs: int, stop: list[bool], bar: Any) -> None:
+        shuffled = orders(self.source.count, self.seed, self.epoch)
         while self.epoch < epochs and not self.stopped:
-            order = shuffled(self.source.count, self.seed, self.epoch)
+            order = next(shuffled)
             with _Watched(self.source.program) as watched:
                 if self.driver is not None:
                     self.driver.look()

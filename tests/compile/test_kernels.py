@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import os
 import platform
@@ -20,6 +21,7 @@ mpmath = oracle("mpmath")
 
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror")
 MACHINES = {"native": ("-march=native",), "baseline": ()}
+TURNED, EXACT_ROWS = range(1, 13), (5, 6, 7, 9, 10, 11)  # counts of rows that kernels are made for
 TYPES = {"double": np.float64, "float": np.float32}
 CIRCULAR = ("sin", "cos", "tan")
 ONE = (  # functions of one number
@@ -126,6 +128,18 @@ real sum(int n, const real *x) { return mg_sum(n, x); }
 real largest(int n, const real *x) { return mg_largest(n, x); }
 real dot(int n, const real *a, long sa, const real *b, long sb) { return mg_dot(n, a, sa, b, sb); }
 """
+    + "".join(f"MG_TURNED({rows})\n" for rows in TURNED)
+    + "".join(f"MG_EXACT({rows})\n" for rows in EXACT_ROWS)
+    + """
+#define TURNED(rows) case rows: mg_turned_##rows(S, K, A, ar, B, br, C, cr, acc); break;
+void turned(int rows, int S, int K, const real *A, long ar, const real *B, long br, real *C, long cr, int acc) {
+"""
+    + f"  switch (rows) {{ {' '.join(f'TURNED({rows})' for rows in TURNED)} }}\n}}\n"
+    + """
+#define EXACT(rows) case rows: mg_exact_##rows(S, K, A, ar, ak, B, bk, C, cr, acc); break;
+void exact(int rows, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc) {
+"""
+    + f"  switch (rows) {{ {' '.join(f'EXACT({rows})' for rows in EXACT_ROWS)} }}\n}}\n"
 )
 
 
@@ -323,6 +337,30 @@ def test_mm_and_mt_of_the_sizes_of_a_network(kernels: Kernels, shape: tuple[int,
     (ar, ak), (bk, _), (cr, cs), (br, _), zero = steps(a), steps(b), steps(out), steps(c), ctypes.c_long(0)
     check_product(kernels, out, a @ b, 0, lambda: kernels.call("mm", *shape, a, ar, ak, b, bk, out, cr, 0))
     check_product(kernels, out, a @ c.T, 1, lambda: kernels.call("mt", *shape, a, ar, c, br, 1, zero, zero, out, cr, cs, 1))
+
+
+@pytest.mark.parametrize("rows", TURNED)
+def test_turned_is_a_product_of_rows_with_rows(kernels: Kernels, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    for columns, depth, acc in [(8, 8, 0), (64, 16, 1), (16, 64, 0), (27, 16, 0), (9, 8, 0), (48, 24, 1), (15, 40, 0)]:
+        a, b = strided(rng, kernels.dtype, rows, depth), strided(rng, kernels.dtype, columns, depth)
+        out = strided(rng, kernels.dtype, rows + 1, columns)[:rows]
+        (ar, _), (br, _), (cr, _) = steps(a), steps(b), steps(out)
+        call = functools.partial(kernels.call, "turned", rows, columns, depth, a, ar, b, br, out, cr, acc)
+        check_product(kernels, out, a @ b.T, acc, call)
+
+
+@pytest.mark.parametrize("rows", EXACT_ROWS)
+def test_exact_is_the_matrix_product_of_so_many_rows(kernels: Kernels, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    for columns, depth, acc in [(16, 1, 0), (64, 16, 1), (16, 64, 0), (27, 16, 1), (20, 5, 1), (33, 8, 0), (71, 0, 1)]:
+        a, b = strided(rng, kernels.dtype, rows, depth), strided(rng, kernels.dtype, depth, columns)
+        if columns % 3:
+            a = strided(rng, kernels.dtype, depth, rows).T
+        out = strided(rng, kernels.dtype, rows + 1, columns)[:rows]
+        (ar, ak), (bk, _), (cr, _) = steps(a), steps(b), steps(out)
+        call = functools.partial(kernels.call, "exact", rows, columns, depth, a, ar, ak, b, bk, out, cr, acc)
+        check_product(kernels, out, a @ b, acc, call)
 
 
 @pytest.mark.parametrize(("rows", "depth"), [(1, 5), (4, 3), (3, 8), (4, 8), (9, 16), (50, 784), (10, 50), (7, 21)], ids=str)

@@ -198,9 +198,17 @@ typedef struct {
 #define MG_VECS6(f, r) \
   f(r, 0, 0) f(r, 1, MG_LANES) f(r, 2, 2 * MG_LANES) f(r, 3, 3 * MG_LANES) f(r, 4, 4 * MG_LANES) f(r, 5, last)
 #define MG_ROWS1(each, f) each(f, 0)
-#define MG_ROWS3(each, f) each(f, 0) each(f, 1) each(f, 2)
-#define MG_ROWS4(each, f) each(f, 0) each(f, 1) each(f, 2) each(f, 3)
-#define MG_ROWS8(each, f) MG_ROWS4(each, f) each(f, 4) each(f, 5) each(f, 6) each(f, 7)
+#define MG_ROWS2(each, f) MG_ROWS1(each, f) each(f, 1)
+#define MG_ROWS3(each, f) MG_ROWS2(each, f) each(f, 2)
+#define MG_ROWS4(each, f) MG_ROWS3(each, f) each(f, 3)
+#define MG_ROWS5(each, f) MG_ROWS4(each, f) each(f, 4)
+#define MG_ROWS6(each, f) MG_ROWS5(each, f) each(f, 5)
+#define MG_ROWS7(each, f) MG_ROWS6(each, f) each(f, 6)
+#define MG_ROWS8(each, f) MG_ROWS7(each, f) each(f, 7)
+#define MG_ROWS9(each, f) MG_ROWS8(each, f) each(f, 8)
+#define MG_ROWS10(each, f) MG_ROWS9(each, f) each(f, 9)
+#define MG_ROWS11(each, f) MG_ROWS10(each, f) each(f, 10)
+#define MG_ROWS12(each, f) MG_ROWS11(each, f) each(f, 11)
 #define MG_CLEAR(r, v, at) mg_v c##r##v = {0};
 #define MG_FETCH(r, v, at) mg_v x##v = MG_LOAD(b + at);
 #define MG_MADD(r, v, at) c##r##v += a[r * ar] * x##v;
@@ -297,6 +305,27 @@ MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const
   if (S < MG_LANES) mg_narrow(R, S, K, A, ar, ak, B, bk, C, cr, acc);
   else mg_tiles(R, S, &m, A, B, C);
 }
+
+//@ exact: needs base vector tiles mm
+// The same with just so many rows, in tiles of all of them by two registers where those fit.
+#define MG_EXACT_OF(rows) \
+  void mg_exact_##rows(int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc)
+#if MG_BYTES == 64
+#define MG_EXACT(rows) \
+  MG_TILE(rows, 2) \
+  MG_APART MG_EXACT_OF(rows) { \
+    const int left = S % (2 * MG_LANES); \
+    if (left && left < MG_LANES) mg_mm(rows, S, K, A, ar, ak, B, bk, C, cr, acc); \
+    else { \
+      const mg_shape m = {1, K, acc, ar, 0, ak, 0, bk, cr}; \
+      for (; S > 0; S -= 2 * MG_LANES, B += 2 * MG_LANES, C += 2 * MG_LANES) \
+        mg_tile_##rows##_2(&m, A, B, S < 2 * MG_LANES ? S - MG_LANES : MG_LANES, C, 1); \
+    } \
+  }
+#else
+#define MG_EXACT(rows) \
+  MG_APART MG_EXACT_OF(rows) { mg_mm(rows, S, K, A, ar, ak, B, bk, C, cr, acc); }
+#endif
 
 //@ mt: needs base mix vector sum dot tiles mm
 // C[r cr + s cs] (+)= sum over t, k of A[r ar + t at + k] B[s br + t bt + k]. Panels of B are transposed into a buffer on
@@ -473,27 +502,72 @@ MG_APART void mg_lanes(int n, const real *v, const int32_t *a, long a0, long sa,
   }
 }
 
-//@ pack: needs base vector
-// The numbers from..to of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in
-// beyond the end.  Squares of one register a side are turned in registers: in each of three rounds halves, quarters and single lanes of
-// register pairs change places.
-#if defined(__AVX512F__) && !MG_FLOAT && !defined(__clang__)
-typedef int64_t mg_places __attribute__((vector_size(64)));
-MG_INLINE void mg_turn(mg_v *r) {
-  const mg_places low1 = {0, 8, 2, 10, 4, 12, 6, 14}, high1 = {1, 9, 3, 11, 5, 13, 7, 15};
-  const mg_places low2 = {0, 1, 8, 9, 4, 5, 12, 13}, high2 = {2, 3, 10, 11, 6, 7, 14, 15};
-  const mg_places low4 = {0, 1, 2, 3, 8, 9, 10, 11}, high4 = {4, 5, 6, 7, 12, 13, 14, 15};
-  mg_v s[8];
-  for (int i = 0; i < 8; i += 2) s[i] = __builtin_shuffle(r[i], r[i + 1], low1), s[i + 1] = __builtin_shuffle(r[i], r[i + 1], high1);
-  for (int i = 0; i < 8; i += 4)
-    for (int j = i; j < i + 2; j++) r[j] = __builtin_shuffle(s[j], s[j + 2], low2), r[j + 2] = __builtin_shuffle(s[j], s[j + 2], high2);
-  for (int j = 0; j < 4; j++) s[j] = __builtin_shuffle(r[j], r[j + 4], low4), s[j + 4] = __builtin_shuffle(r[j], r[j + 4], high4);
-  for (int i = 0; i < 8; i++) r[i] = s[i];
-}
+//@ turn: needs base mix vector
+// Eight registers of eight lanes transposed: in each of three rounds single lanes, pairs and fours of two registers change
+// places.
+#if defined(__AVX512F__) && !MG_FLOAT
 #define MG_SQUARE 8
+typedef int64_t mg_places __attribute__((vector_size(64)));
+#define MG_CHANGE(a, b, low, high) \
+  { \
+    const mg_v kept = a; \
+    a = MG_MIX(mg_places, kept, b, low), b = MG_MIX(mg_places, kept, b, high); \
+  }
+#define MG_LOW1 0, 8, 2, 10, 4, 12, 6, 14
+#define MG_HIGH1 1, 9, 3, 11, 5, 13, 7, 15
+#define MG_LOW2 0, 1, 8, 9, 4, 5, 12, 13
+#define MG_HIGH2 2, 3, 10, 11, 6, 7, 14, 15
+#define MG_LOW4 0, 1, 2, 3, 8, 9, 10, 11
+#define MG_HIGH4 4, 5, 6, 7, 12, 13, 14, 15
+MG_INLINE void mg_turn(mg_v *r) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) MG_CHANGE(r[i], r[i + 1], MG_LOW1, MG_HIGH1)
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) MG_CHANGE(r[i + i / 2 * 2], r[i + i / 2 * 2 + 2], MG_LOW2, MG_HIGH2)
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) MG_CHANGE(r[i], r[i + 4], MG_LOW4, MG_HIGH4)
+}
 #else
 #define MG_SQUARE 0
 #endif
+
+//@ turned: needs base vector turn tiles mt
+// C[r cr + s] (+)= sum over k of A[r ar + k] B[s br + k] for so many rows, S >= 8 and K whole squares: a square of B is turned
+// in registers, where all rows meet it.  The last squares may overlap, but not where C is added to.
+#define MG_TURNED_OF(rows) \
+  void mg_turned_##rows(int S, int K, const real *A, long ar, const real *B, long br, real *C, long cr, int acc)
+#define MG_MEET(r, v, at) \
+  c##r##v += a[r * ar] * b[0], c##r##v += a[r * ar + 1] * b[1], c##r##v += a[r * ar + 2] * b[2]; \
+  c##r##v += a[r * ar + 3] * b[3], c##r##v += a[r * ar + 4] * b[4], c##r##v += a[r * ar + 5] * b[5]; \
+  c##r##v += a[r * ar + 6] * b[6], c##r##v += a[r * ar + 7] * b[7];
+#if MG_SQUARE
+#define MG_TURNED(rows) \
+  MG_APART MG_TURNED_OF(rows) { \
+    for (int s = 0; s < S; s += 8) { \
+      if (s + 8 > S) B -= (s + 8 - S) * br, C -= s + 8 - S; \
+      MG_ROWS##rows(MG_VECS1, MG_CLEAR) \
+      for (int k = 0; k < K; k += 8) { \
+        const real *a = A + k; \
+        mg_v b[8]; \
+        _Pragma("GCC unroll 8") for (int i = 0; i < 8; i++) b[i] = MG_LOAD(B + i * br + k); \
+        mg_turn(b); \
+        MG_ROWS##rows(MG_VECS1, MG_MEET) \
+      } \
+      if (acc) { \
+        MG_ROWS##rows(MG_VECS1, MG_ADD) \
+      } \
+      MG_ROWS##rows(MG_VECS1, MG_KEEP) \
+      B += 8 * br, C += 8; \
+    } \
+  }
+#else
+#define MG_TURNED(rows) \
+  MG_APART MG_TURNED_OF(rows) { mg_mt(rows, S, K, A, ar, B, br, 1, 0, 0, C, cr, 1, acc); }
+#endif
+
+//@ pack: needs base vector turn
+// The numbers from..to of L examples side by side: v[i * L + l] = number i of example first + l, the last example standing in
+// beyond the end.
 MG_APART void mg_pack(const real *x, long size, long from, long to, long first, long last, real *v) {
   long i = from;
 #if MG_SQUARE

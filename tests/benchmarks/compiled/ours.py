@@ -13,7 +13,7 @@ from contest import ADAM, BATCH, NAMES, TRAINED, Entry, flat
 
 import micrograd
 from micrograd import Value, trees
-from micrograd.compile.training import shuffled
+from micrograd.compile.training import orders
 from micrograd.optim import SGD, Adam
 
 LABEL = "micrograd.compile"
@@ -37,7 +37,7 @@ def trained(program: Any, tree: Any) -> list[float]:
 def in_order(examples: Any) -> Any:
     """The examples so placed that the first epoch of ``fit`` goes through them in this order."""
     placed = list(examples)
-    for example, place in zip(examples, shuffled(len(examples), 0, 0).tolist(), strict=True):
+    for example, place in zip(examples, next(orders(len(examples), 0)).tolist(), strict=True):
         placed[place] = example
     return placed
 

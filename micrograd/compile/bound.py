@@ -102,7 +102,7 @@ class _Caller:
         if not call.watched:
             raise TypeError(
                 f"{program._name}: bind() reads numbers where they lie, so it takes C-contiguous arrays of {program.dtype}, "
-                "and numbers, strings and booleans, in lists, tuples and dicts"
+                "of int64 where they are indices, and numbers, strings and booleans, in lists, tuples and dicts"
             )
         self._call, self._around = call, program._around
         self._holds, self._read = call.holds, call.recording.reader.numbers

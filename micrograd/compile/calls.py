@@ -22,11 +22,11 @@ class _UnwatchedError(Exception):
 
 class Call:
     """The arguments of a call, and what answers it.  They are watched: a change of anything but the numbers in arrays, which
-    are read where they lie, is seen."""
+    are read where they lie, is seen.  Of integers that pick from tables it is seen whether they still do."""
 
     __slots__ = (
         *("args", "arrays", "contained", "dicts", "examples", "forms", "inputs"),
-        *("lists", "recording", "routine", "watched", "written"),
+        *("lists", "picks", "recording", "routine", "watched", "written"),
     )
 
     def __init__(
@@ -44,6 +44,7 @@ class Call:
         self.lists: list[tuple[list[Any], list[Any]]] = []  # those with arrays, as they are and were
         self.dicts: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []  # the same, with the keys and values that were
         self.arrays: list[Any] = []
+        self.picks: list[tuple[Any, Any, int]] = []  # arrays of integers, without a sign too, and how many they pick from
         self.watched = self._watch(arguments, dtype)
         if self.watched:  # all but the arrays themselves stays as it is, so that it is converted once
             read = {id(x) for x in self.arrays}
@@ -62,8 +63,19 @@ class Call:
             return False
         self.forms = [(x, x.shape, x.strides, x.dtype) for x in self.arrays]
         self.contained = bool(self.written or self.lists or self.dicts)
-        read = {id(part) for argument in arguments for part in argument.parts}
-        return all(id(x) in read and x.dtype == dtype and x.flags.c_contiguous for x in self.arrays)
+        recording = self.recording
+        if recording.trace.frozen and any(x.dtype.kind != "f" for x in self.arrays):  # integers that are part of the program
+            return False
+        types = {
+            id(part): dtype if recording.tape.spaces[space].kind == "real" else np.int64
+            for argument, spaces in zip(arguments, recording.spaces, strict=True)
+            for part, space in zip(argument.parts, spaces, strict=True)
+        }
+        if not all(id(x) in types and x.dtype == types[id(x)] and x.flags.c_contiguous for x in self.arrays):
+            return False
+        mine = set(map(id, self.arrays))
+        self.picks = [(x, x.view(np.uint64), least) for x, least in recording.picks(arguments) if id(x) in mine]
+        return True
 
     def _has_array(self, x: Any) -> bool:
         """Whether there is an array in something; what is in it and beside an array is noted."""
@@ -105,6 +117,9 @@ class Call:
         for x, shape, strides, dtype in self.forms:
             if x.shape != shape or x.strides != strides or x.dtype is not dtype:
                 return False
+        for x, unsigned, least in self.picks:  # a negative one is a large one without its sign
+            if unsigned.max() >= least and (x.max() >= least or x.min() < -least):
+                return False  # outside the smallest table that they pick from
         return not self.contained or self._contained_holds()
 
     def _contained_holds(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from micrograd.compile import parameters
 from micrograd.compile.arguments import Argument
-from micrograd.compile.jobs import EXAMPLES, INPUTS, JOB, PROGRAM, Inputs, form_of, is_plain, rows_of
+from micrograd.compile.jobs import EXAMPLES, INPUTS, JOB, PROGRAM, Entry, Inputs, form_of, is_plain, rows_of
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
@@ -44,7 +44,7 @@ class Driver:
         self.known[:, PROGRAM] = 0
         self.held: list[Any] = []  # the arrays that the known jobs point at
         self.alike: dict[Any, Recording] = {}  # the recording that fits examples of a form
-        self.programs: dict[int, tuple[Any, int, list[int], Any]] = {}  # by id of the recording: see _program
+        self.programs: dict[tuple[int, int], Entry] = {}  # by id of the recording and count of examples: see _program
 
     def forget_examples(self) -> None:
         """Look at all examples anew."""
@@ -106,10 +106,11 @@ class Driver:
         """The inputs of some examples: of those that may change, and of the others, of which those of one form are looked at
         together."""
         living, plain = Inputs(), Inputs()
+        alone_each = self.program.batch is None
         alike: dict[Any, list[int]] = {}  # the numbers of examples of one form
         for number in numbers:
             example = data[number]
-            form = None if own or not at_once else form_of(example)
+            form = form_of(example) if alone_each and at_once and not own else None
             if form is not None:
                 alike.setdefault(form, []).append(number)
                 continue
@@ -123,9 +124,9 @@ class Driver:
 
     def _add(self, inputs: Inputs, number: int, example: tuple[Any, ...]) -> None:
         """One more example."""
-        recording, arguments, _ = self.program._fitting(example, ())
+        recording, arguments, examples = self.program._fitting(example, ())
         parts = [part for argument in arguments for part in argument.parts]
-        inputs.add([number], self._program(recording), [np.asarray(part)[None] for part in parts])
+        inputs.add([number], self._program(recording, examples), [np.asarray(part)[None] for part in parts])
 
     def _add_alike(self, inputs: Inputs, form: Any, some: list[int], data: Sequence[tuple[Any, ...]]) -> None:
         """Examples of one form: all at once where one recording fits all of them."""
@@ -136,16 +137,16 @@ class Driver:
             for number in some:
                 self._add(inputs, number, data[number])
             return
-        program = self._program(recording)
+        program = self._program(recording, 1)
         columns = zip(*[data[number] for number in some], strict=True)
-        parts = [_numbers(column, kind) for column, kind in zip(columns, program[0].types[1:], strict=False)]
+        parts = [_numbers(column, kind) for column, kind in zip(columns, program.kernel.types[1:], strict=False)]
         recording.check([Argument(None, [part]) for part in parts], stacked=True)
         inputs.add(some, program, parts)
 
     def batches(self, args: tuple[Any, ...], steps: int, examples: int) -> Any:
         """The jobs of batches that lie one after another in the arguments."""
         recording, arguments, _ = self.program._recorded(args, ())
-        kernel, entry, _, _ = self._program(recording)
+        kernel, entry, *_ = self._program(recording, examples)
         arrays, places = kernel.addresses(recording.inputs(arguments, examples))
         spaces = [space for space, _ in kernel.rolled.spaces]
         ahead = [a.itemsize * space.size * examples * space.batched for a, space in zip(arrays, spaces, strict=True)]
@@ -155,19 +156,17 @@ class Driver:
         jobs[:, PROGRAM], jobs[:, EXAMPLES], jobs[:, INPUTS] = entry, examples, rows_of(table)
         return jobs
 
-    def _program(self, recording: Recording) -> tuple[Any, int, list[int], Any]:
-        """A recording's kernel, the address of its mg_program, where its inputs lie for no arguments, and what holds them.
-
-        NotNativeError if it cannot be driven from C.
-        """
-        known = self.programs.get(id(recording))
+    def _program(self, recording: Recording, examples: int) -> Entry:
+        """How a recording is run on so many examples at once.  NotNativeError if it cannot be driven from C."""
+        known = self.programs.get((id(recording), examples))
         if known is None:
             kernel = self.program._routine(recording, "grad", ()).kernel
             if not self._fits(recording, kernel):
                 raise NotNativeError
             none = [Argument(None, [np.zeros(0)] * len(spaces)) for spaces in recording.spaces]
-            arrays, fixed = kernel.addresses(recording.inputs(none, 1))
-            known = self.programs[id(recording)] = kernel, kernel.entry.ctypes.data, fixed, (recording, arrays)
+            arrays, fixed = kernel.addresses(recording.inputs(none, examples))
+            known = Entry(kernel, kernel.entry.ctypes.data, examples, fixed, (recording, arrays))
+            self.programs[id(recording), examples] = known
         return known
 
     def _fits(self, recording: Recording, kernel: Any) -> bool:

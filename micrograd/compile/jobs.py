@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,11 +13,22 @@ COPIED = 256  # numbers of an example's array, at most
 JOB = PROGRAM, INPUTS, EXAMPLES = range(3)  # the columns of an array of mg_jobs
 
 
+class Entry(NamedTuple):
+    """How a recording is run: the address of its mg_program, on how many examples at once, where its inputs lie for no
+    arguments, and what holds them."""
+
+    kernel: Any
+    address: int
+    examples: int
+    fixed: list[int]
+    held: Any
+
+
 class _Group:
     """Examples of one recording: their numbers, and for each part of the arguments arrays with an example an entry."""
 
-    def __init__(self, program: tuple[Any, int, list[int], Any], parts: int) -> None:
-        self.kernel, self.entry, self.fixed, _ = program
+    def __init__(self, program: Entry, parts: int) -> None:
+        self.kernel, self.address, self.examples, self.fixed, _ = program
         self.numbers: list[int] = []
         self.parts: list[list[Any]] = [[] for _ in range(parts)]
 
@@ -35,8 +46,8 @@ class _Group:
                 self.arrays.append(usable)
                 self.table[start : start + len(array), i] = rows_of(usable)
                 start += len(array)
-        jobs = np.ones((len(self.numbers), len(JOB)), np.uintp)
-        jobs[:, PROGRAM], jobs[:, INPUTS] = self.entry, rows_of(self.table)
+        jobs = np.empty((len(self.numbers), len(JOB)), np.uintp)
+        jobs[:, PROGRAM], jobs[:, INPUTS], jobs[:, EXAMPLES] = self.address, rows_of(self.table), self.examples
         return jobs
 
 
@@ -49,13 +60,14 @@ class Inputs:
     """Where the inputs of single examples lie, and what holds them."""
 
     def __init__(self) -> None:
-        self.groups: dict[int, _Group] = {}
+        self.groups: dict[tuple[int, int], _Group] = {}
 
-    def add(self, numbers: list[int], program: tuple[Any, int, list[int], Any], parts: Sequence[Any]) -> None:
-        """Examples of a program as the driver gives it, and for each part an array with an entry for each example."""
-        group = self.groups.get(program[1])
+    def add(self, numbers: list[int], program: Entry, parts: Sequence[Any]) -> None:
+        """Examples of a program, and for each part an array with an entry for each example."""
+        key = program.address, program.examples
+        group = self.groups.get(key)
         if group is None:
-            group = self.groups[program[1]] = _Group(program, len(parts))
+            group = self.groups[key] = _Group(program, len(parts))
         group.numbers += numbers
         for all_of_it, part in zip(group.parts, parts, strict=True):
             all_of_it.append(part)

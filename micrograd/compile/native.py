@@ -88,13 +88,14 @@ class NativeKernel:
         return owner[part]
 
     def run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:
-        """The shared outputs, and those of each example, a row each; the caller may keep both."""
+        """The shared outputs, and those of each example, a row each, None if there are none; the caller may keep both."""
         if inputs is not self.present:
             self._hold(inputs)
         result, lanes = self._fresh(), None
-        if self.rolled.lanes:
+        self.frame[EXAMPLES] = examples
+        if len(self.lanes):
             lanes = np.empty((examples, len(self.lanes)), self.dtype)
-            self.frame[EXAMPLES], self.frame[EACH] = examples, lanes.ctypes.data
+            self.frame[EACH] = lanes.ctypes.data
         if self.threads > 1 and self.rolled.lanes:
             self._run_threads(examples)
         else:

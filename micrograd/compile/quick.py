@@ -94,7 +94,7 @@ class Notes:
     def argument(self, x: Any) -> None:
         """An argument, and all that it holds but the numbers in arrays."""
         kind = type(x)
-        if kind is np.ndarray:
+        if kind is np.ndarray and x.dtype.kind == "f":  # Python looks whether integers are inside of their tables
             self._array(x)
         elif kind in (list, tuple, dict):
             self._container(x)

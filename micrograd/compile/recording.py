@@ -208,6 +208,10 @@ class Recording:
                 row, column = np.argwhere((picked >= sizes) | (picked < -sizes))[0]
                 raise IndexError(f"take(): index {int(picked[row, column])} is outside a table of {int(sizes[column])}")
 
+    def picks(self, arguments: list[Argument]) -> list[tuple[Any, int]]:
+        """The arrays of integers that pick from tables, and the size of the smallest of those tables."""
+        return [(arguments[argument].parts[part], least) for (argument, part), (*_, least) in self._tables().items()]
+
     def _tables(self) -> dict[tuple[int, int], tuple[Any, Any, int]]:
         """By argument and part: the positions of the integers that pick, the sizes of the tables that they pick from, and
         the least of those."""

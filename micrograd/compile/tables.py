@@ -14,6 +14,7 @@ from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
 from micrograd.compile.views import nest
 
 MOST = 256  # members that are computed across
+MOST_LANES = 16  # of a register
 MANY = 32  # rows that are multiplied four at once, which takes the compiler longer
 
 
@@ -26,6 +27,8 @@ class Tables(Places):
         lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
         if not (lanes or rows.largest or rows.reduced) and (found := _block(rows)):
             return self._blocks(*found)
+        if lanes and (fours := _fours(rows)):
+            return self._beside(fours)
         walk = _Walk(self, [c, rows.a, *([] if rows.b is None else [rows.b])], rows.lengths)
         if not (lanes or ragged or rows.add or rows.sign < 0) and (text := self._short(walk)):
             return text
@@ -116,6 +119,14 @@ class Tables(Places):
             sums += f"for (int b = 0; b < {block}; b++) sums[b] += {' * '.join(texts)}; }}"
         return walk.loops(f"real sums[{block}] = {{0}};\n{sums}\n{end(walk, 'sums')}")
 
+    def _beside(self, rows: Rows) -> str:
+        """Dots of each example, four side by side that share a factor at a time."""
+        lengths = None if rows.lengths is None else rows.lengths[::4]
+        walk = _Walk(self, [view[::4] for view in (rows.c, rows.a, rows.b)], lengths)  # type: ignore[index]
+        length = str(rows.a.shape[1]) if lengths is None else self._length(lengths, walk)
+        sums = walk.text(0).replace(" + l]", "]")
+        return walk.loops(self.call("beside", length, "v", walk.row(1)[1], walk.row(2)[1], f"&{sums}"))
+
     def _length(self, lengths: Any, walk: _Walk) -> str:
         """The length of a member's row."""
         alike = (lengths == lengths[0]).all()
@@ -185,8 +196,13 @@ class Tables(Places):
         turn = f"{pick} {place} += {value};"
         each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
         if complete and not lanes_out and len(walk.nest.lengths) == 1 and walk.is_outside(index):
+            turned, count = "", walk.nest.lengths[0]
+            if value.startswith("v[") and walk.nest.steps[0] == (1,) and count >= MOST_LANES:  # each example's in a row
+                rows = self.call("transpose", count, "L", f"&{value}".replace(" + l]", "]"), "L", "rows", count)
+                turned = f"real rows[{count} * L]; {{ const int i = 0; {rows} }}\n"
+                value = f"rows[{count} * l + i]"
             members = walk.loops(f"{place} += {value};")  # each has a table of its own
-            return f"{zero}for (int k = 0; k < {terms}; k++) {each}{{ {pick}\nMG_SIMD\n{members} }}"
+            return f"{zero}for (int k = 0; k < {terms}; k++) {{ {turned}{each}{{ {pick}\nMG_SIMD\n{members} }} }}"
         return f"{zero}{walk.loops(f'for (int k = 0; k < {terms}; k++) {each}{{ {turn} }}')}"
 
     def _each_lane(self, body: str, lanes: bool) -> str:
@@ -304,6 +320,16 @@ def _row_step(view: Any, lengths: Any = None) -> int | None:
     within = np.ones(steps.shape, dtype=bool) if lengths is None else np.arange(1, view.shape[1]) < lengths[:, None]
     found = steps[within]
     return int(found[0]) if len(found) and (found == found[0]).all() else None
+
+
+def _fours(rows: Rows) -> Rows | None:
+    """The same dots with the factor second that four neighbours share, the others being side by side; None for others."""
+    if rows.b is None or rows.add or rows.sign < 0 or min(rows.c.flat[0], rows.a.flat[0], rows.b.flat[0]) < LANES:
+        return None
+    found = _block(rows)
+    if found is None or found[1] % 4 or (rows := found[0]).b is None or (rows.b[::4] != rows.b[1::4]).any():
+        return None
+    return rows
 
 
 def _block(rows: Rows) -> tuple[Rows, int] | None:

@@ -44,8 +44,9 @@ def fit(
 
     ``data`` has one entry for each argument of a batched program: arrays with an example a row, and as they are those that
     ``batch=`` shares.  For a program without a batch it is a list of examples, each a tuple of arguments, whose gradients
-    are averaged over ``batch_size`` of them.  Each epoch goes through all examples in an order that hangs on ``seed`` and
-    the epoch's number; its last batch may be smaller.
+    are averaged over ``batch_size`` of them.  A list of tuples of arrays is one of batches for a batched program, which may
+    differ in all lengths; ``batch_size`` of them make a step.  Each epoch goes through all examples in an order that hangs
+    on ``seed`` and the epoch's number; its last batch may be smaller.
 
     A native program and an optimiser of its own parameters run many steps in C before the bar moves, unless the learning
     rate is a function of yours, which may look at the training, or an example holds Values or is made as it is asked for.
@@ -76,7 +77,10 @@ def fit(
     for name, number in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
         if isinstance(number, bool) or not isinstance(number, int) or number < (0 if name == "seed" else 1):
             raise ValueError(f"fit(): {name} must be a whole number from {0 if name == 'seed' else 1}, got {number!r}")
-    source = _Examples(program, data) if program.batch is None else _Rows(program, data)
+    if program.batch is not None and program.reduce is None:
+        raise ValueError("fit() needs one loss for a batch: compile the program with reduce='mean' or reduce='sum'")
+    whole = program.batch is None or _are_batches(data)
+    source = _Examples(program, data) if whole else _Rows(program, data)
     run = _Run(source, optimizer, batch_size, seed, None if checkpoint is None else Path(checkpoint))
     with _stop_flag() as stop, _bar(run, epochs, progress) as bar:
         run.train(epochs, stop, bar)
@@ -93,8 +97,6 @@ class _Rows:
     """The data of a batched program: arrays with an example a row."""
 
     def __init__(self, program: Program, data: Sequence[Any]) -> None:
-        if program.reduce is None:
-            raise ValueError("fit() needs one loss for a batch: compile the program with reduce='mean' or reduce='sum'")
         if not isinstance(data, (tuple, list)):
             raise TypeError(
                 f"fit() takes the program's arguments as a tuple, got {type(data).__name__}: write (X, Y) or (X,)"
@@ -132,7 +134,7 @@ class _Rows:
 
 
 class _Examples:
-    """The data of a program without a batch: a tuple of arguments for each example."""
+    """The data of a program without a batch: a tuple of arguments for each example.  Or batches as they are."""
 
     def __init__(self, program: Program, data: Sequence[Any]) -> None:
         if not isinstance(data, (tuple, list)) or not data or not all(isinstance(x, tuple) for x in data):
@@ -168,6 +170,15 @@ class _Examples:
 
     def digest(self) -> int:
         return _crc(self.data)
+
+
+def _are_batches(data: Any) -> bool:
+    """Whether these are batches, tuples of a program's arguments, and not the arguments of all examples."""
+    return (
+        isinstance(data, list)
+        and bool(data)
+        and all(isinstance(x, tuple) and any(isinstance(part, (np.ndarray, list, dict)) for part in x) for x in data)
+    )
 
 
 def _lengths(x: Any) -> set[int]:

@@ -16,6 +16,7 @@ from micrograd.compile.loops import Loops
 from micrograd.compile.products import Products
 from micrograd.compile.straight import Straight
 from micrograd.compile.streams import Stream
+from micrograd.compile.strips import strips
 from micrograd.compile.tables import Tables
 from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Take
 from micrograd.compile.views import strides
@@ -67,7 +68,7 @@ class Writer(Loops, Products, Straight, Tables):
         if rolled.lanes:
             before = self._phase("before", rolled.before, [*rolled.batch, *rolled.after])
             after = self._phase("after", rolled.after, []) + self._results_out()
-            batch = self._phase("batch", rolled.batch, rolled.after)
+            batch = self._phase("batch", strips(rolled.batch, rolled.lanes), rolled.after)
         else:
             before = self._phase("before", [*rolled.before, *rolled.after], []) + self._results_out()
         copies = "".join(

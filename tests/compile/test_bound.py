@@ -249,6 +249,21 @@ def test_a_shape_or_dtype_that_is_set_in_place_is_noticed() -> None:
         bound()
 
 
+def test_indices_are_read_where_they_lie() -> None:
+    table, at = np.array([1.0, 2.0, 4.0]), np.array([0, 2])
+    bound = micrograd.compile(lambda table, at: micrograd.take(table, at[0]) * micrograd.take(table, at[1])).bind(table, at)
+    for _ in range(4):
+        same(bound(), (4.0, np.array([4.0, 0.0, 1.0])))
+    at[0] = -2
+    same(bound(), (8.0, np.array([0.0, 4.0, 2.0])))
+    at[1] = 3
+    for _ in range(2):
+        with pytest.raises(IndexError, match="index 3 is outside a table of 3"):
+            bound()
+    at[1] = 0
+    same(bound(), (2.0, np.array([2.0, 1.0, 0.0])))
+
+
 def test_within_a_function_that_is_traced_or_differentiated_it_is_an_error() -> None:
     x = np.array([1.0, 2.0])
     bound = micrograd.compile(bowl).bind(x)

@@ -242,3 +242,14 @@ def test_what_a_program_cannot_do_within_another_function(call: Any, message: st
         with pytest.raises(TypeError, match=message):
             outer(2.0)
     assert program(3.0) == 9.0
+
+
+@both_backends
+def test_a_call_with_an_array_of_integers_needs_no_second_look(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = [Value(float(i)) for i in range(4)]
+    program = micrograd.compile(lambda at: micrograd.take(w, at[1]), batch=0, reduce="sum", backend=backend)
+    at = np.array([[0, 1], [0, 3]])
+    assert program.backward(at) == 4.0
+    monkeypatch.setattr(program, "_called", None)
+    assert program.backward(at) == 4.0
+    assert [v.grad for v in w] == [0.0, 2.0, 0.0, 2.0]

@@ -218,6 +218,49 @@ def test_steps_in_c_are_the_steps_in_python_bit_for_bit(
     assert max(counts) > 5
 
 
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("made_of", [np.array, list])
+def test_batches_of_several_lengths_are_steps_as_they_are(
+    made_of: Any, size: int, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, found, draw = stretches(monkeypatch), [], np.random.default_rng(0)
+    shapes = [(5, 2), (3, 4), (9, 2), (1, 3), (200, 3), (4, 4), (9, 2), (2, 1)]
+    data = [(draw.normal(), made_of(draw.integers(0, 6, shape).tolist())) for shape in shapes]
+    for train in (micrograd.fit, by_hand):
+        tables, loss = spelling()
+        program = micrograd.compile(
+            lambda scale, word, loss=loss: scale * loss(word), batch=(None, 0), reduce="mean", backend=backend
+        )
+        for example in data:
+            program(*example)
+        optimizer = optim.Adam(program.parameters, lr=0.05)
+        if train is micrograd.fit:
+            losses_of = micrograd.fit(program, data, optimizer, 3, size, progress=False)
+        else:
+            by_hand(program, data, optimizer, 3, size)
+        found.append(([[v.data.hex() for v in row] for row in tables], optimizer.steps))
+    assert found[0] == found[1]
+    assert sum(counts) == (3 * -(-len(data) // size) if backend == "native" else 0)
+    tables, loss = spelling()
+    program = micrograd.compile(lambda scale, word: scale * loss(word), batch=(None, 0), reduce="mean", backend=backend)
+    still = micrograd.fit(program, data, optim.SGD([v for row in tables for v in row], lr=0.0), 1, size, progress=False)
+    assert still[0] == pytest.approx(np.mean([program(*batch) for batch in data]))  # an epoch's loss is the mean of theirs
+    assert len(losses_of) == 3
+
+
+def test_a_batch_of_a_list_is_looked_at_like_any_call() -> None:
+    tables, loss = spelling()
+    program = micrograd.compile(loss, batch=0, reduce="sum")
+    optimizer = optim.SGD([v for row in tables for v in row], lr=0.1)
+    with pytest.raises(IndexError, match="index 6 is outside a table of 6"):
+        micrograd.fit(program, [(np.array([[1, 2]]),), (np.array([[1, 6]]),)], optimizer, 1, 1, progress=False)
+    with pytest.raises(ValueError, match="batched"):
+        micrograd.fit(program, [(np.array([[1, 2]]),), ([3, 4.5], 2)], optimizer, 1, 1, progress=False)
+    with pytest.raises(ValueError, match="needs one loss for a batch"):
+        micrograd.fit(micrograd.compile(loss, batch=0), [(np.array([[1, 2]]),)], optimizer, 1, 1, progress=False)
+
+
 def test_steps_are_counted_where_an_interrupt_comes_right_after_them(monkeypatch: pytest.MonkeyPatch) -> None:
     w = Value(0.0)
     program = micrograd.compile(lambda x: w * x, backend="native")

@@ -682,6 +682,45 @@ def test_an_array_that_takes_another_form_in_place(backend: str) -> None:
     assert program(y) == 2.0
 
 
+@pytest.mark.parametrize("batch", [None, (None, 0)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_integers_that_change_in_place_pick_others_or_are_outside(batch: Any, backend: str) -> None:
+    def picked(table: Any, at: Any) -> Any:
+        return sum(
+            (i + 1.0) * micrograd.take(table, place) + 0.5 * micrograd.take(table[:2], at[0]) for i, place in enumerate(at)
+        )
+
+    def expected() -> float:
+        rows = at if batch else [at]
+        return float(sum(picked(table.tolist(), row.tolist()) for row in rows))
+
+    program = micrograd.compile(picked, batch=batch, reduce="sum" if batch else None, backend=backend)
+    table = np.array([0.5, 1.5, 4.0])
+    at = np.array([[0, 2], [1, 1], [-2, -3]] if batch else [1, 2])
+    for change in ((), (0,), (1,)):
+        if change:
+            at[..., 1] = change[0]
+        close(program(table, at), expected())
+    assert recordings(program) == 1
+    at[..., 0] = 2  # inside of the one table and outside of the other
+    with pytest.raises(IndexError, match="index 2 is outside a table of 2"):
+        program(table, at)
+    at[..., 0] = -4
+    with pytest.raises(IndexError, match="index -4 is outside a table of"):
+        program(table, at)
+    at[..., 0] = -1
+    close(program(table, at), expected())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_integers_that_are_part_of_the_program_change_in_place(backend: str) -> None:
+    program = micrograd.compile(lambda x, n: sum(x[0] for _ in range(n[0])) * 1.0, backend=backend)
+    x, n = np.array([2.0]), np.array([3])
+    assert program(x, n) == 6.0
+    n[0] = 5
+    assert program(x, n) == 10.0
+
+
 def test_a_call_that_takes_the_place_of_another_is_counted_once() -> None:
     program = micrograd.compile(lambda x: x[0])
     x = [1.0] * 2000

@@ -154,3 +154,44 @@ def test_short_rows_move_with_the_turns_of_a_loop() -> None:
     writer = Writer(rolled, "double")
     writer.phase, writer.later = [], []
     assert writer.rows(moved).count("40L * r") == 3
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("width", [3, 15, 16, 17, 27])
+def test_rows_that_each_example_picks_add_up_their_gradients(width: int, dtype: str) -> None:
+    def f(table: Any, at: Any) -> Any:
+        rows = [take(table, at[k]) for k in range(3)]
+        return sum(
+            (k + 1.0) * micrograd.tanh(sum((j + 1.0) * v * v for j, v in enumerate(row))) for k, row in enumerate(rows)
+        )
+
+    rng = np.random.default_rng(width)
+    table, at = (rng.normal(size=(5, width)) * 0.1).astype(dtype), rng.integers(-5, 5, (37, 3))
+    program = micrograd.compile(f, batch=(None, 0), reduce="sum", backend="native", dtype=dtype)
+    value, gradient = program.value_and_grad(table, at)
+    found = [micrograd.value_and_grad(f)(table.tolist(), row.tolist()) for row in at]
+    tolerance = 1e-12 if dtype == "float64" else 2e-4
+    np.testing.assert_allclose(value, sum(v for v, _ in found), rtol=tolerance)
+    np.testing.assert_allclose(gradient, sum(np.array(g) for _, g in found), rtol=tolerance, atol=tolerance)
+    assert ("mg_transpose(" in program.c_source.split("static void batch_0")[1]) == (width >= 16)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [3, 4, 8])
+def test_dots_of_each_example_whose_neighbours_share_a_factor(size: int, dtype: str) -> None:
+    def f(x: Any) -> Any:
+        total = 0.0
+        for t in range(1, 5):
+            weights = [x[t][0] * x[s][1] for s in range(t + 1)]
+            for j in range(size):
+                total = total + (j + 1.0) * micrograd.tanh(sum(w * x[s][j] for s, w in enumerate(weights)))
+        return total
+
+    x = (np.random.default_rng(size).normal(size=(21, 5, size)) * 0.5).astype(dtype)
+    program = micrograd.compile(f, batch=0, reduce="sum", backend="native", dtype=dtype)
+    value, gradient = program.value_and_grad(x)
+    found = [micrograd.value_and_grad(f)(rows.tolist()) for rows in x]
+    tolerance = 1e-12 if dtype == "float64" else 2e-4
+    np.testing.assert_allclose(value, sum(v for v, _ in found), rtol=tolerance)
+    np.testing.assert_allclose(gradient, [g for _, g in found], rtol=tolerance, atol=tolerance)
+    assert ("mg_beside(" in program.c_source) == (size % 4 == 0)

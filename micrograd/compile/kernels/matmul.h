@@ -327,9 +327,8 @@ MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const
   MG_APART MG_EXACT_OF(rows) { mg_mm(rows, S, K, A, ar, ak, B, bk, C, cr, acc); }
 #endif
 
-//@ mt: needs base mix vector sum dot tiles mm
-// C[r cr + s cs] (+)= sum over t, k of A[r ar + t at + k] B[s br + t bt + k]. Panels of B are transposed into a buffer on
-// the stack and go through the tiles; where C is too narrow for that, its elements are dot products.
+//@ transpose: needs base mix vector fold
+// out[k to + s] = B[s br + k], in squares of registers, the last of which overlap.
 #if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2
 #define MG_ZIP_LOW 0, 2
 #define MG_ZIP_HIGH 1, 3
@@ -344,7 +343,6 @@ MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const
 #define MG_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #endif
 #define MG_ZIP(a, b, order) MG_MIX(mg_vi, a, b, order)
-#define MG_PANEL (3 * MG_LANES)
 MG_APART void mg_flip(const real *B, long br, real *out, long to) {  // one square of MG_LANES by MG_LANES
   mg_v v[MG_LANES], w[MG_LANES];
 #pragma GCC unroll 16
@@ -362,7 +360,7 @@ MG_APART void mg_flip(const real *B, long br, real *out, long to) {  // one squa
 #pragma GCC unroll 16
   for (int i = 0; i < MG_LANES; i++) MG_STORE(out + i * to, v[i]);
 }
-MG_APART void mg_transpose(int S, int K, const real *B, long br, real *out, long to) {  // out[k to + s] = B[s br + k]
+MG_APART void mg_transpose(int S, int K, const real *B, long br, real *out, long to) {
   for (int s = 0; s < S; s += MG_LANES) {
     int i = s + MG_LANES <= S ? s : S - MG_LANES;
     if (K < MG_LANES)
@@ -375,6 +373,11 @@ MG_APART void mg_transpose(int S, int K, const real *B, long br, real *out, long
       }
   }
 }
+
+//@ mt: needs base vector sum dot tiles mm transpose
+// C[r cr + s cs] (+)= sum over t, k of A[r ar + t at + k] B[s br + t bt + k]. Panels of B are transposed into a buffer on
+// the stack and go through the tiles; where C is too narrow for that, its elements are dot products.
+#define MG_PANEL (3 * MG_LANES)
 MG_APART void mg_mt(int R, int S, int K, const real *A, long ar, const real *B, long br, int T, long at, long bt, real *C,
                     long cr, long cs, int acc) {
   if (cs != 1 && cr == 1) {
@@ -499,6 +502,26 @@ MG_APART void mg_lanes(int n, const real *v, const int32_t *a, long a0, long sa,
     mg_v p = {0};
     for (int k = 0; k < n; k++) p += MG_LOAD(v + mg_at(a, a0, sa, k) * L + l) * MG_LOAD(v + mg_at(b, b0, sb, k) * L + l);
     MG_STORE(sums + l, p);
+  }
+}
+
+//@ beside: needs base vector at
+// The same for four numbers side by side that share their second factors: x is the first of four neighbours in v.
+#define MG_BESIDE_SUMS(each) each(0) each(1) each(2) each(3)
+#define MG_BESIDE_CLEAR(i) mg_v p##i = {0}, q##i = p##i;
+#define MG_BESIDE_MADD(i) p##i += MG_LOAD(x + i * L) * y, q##i += MG_LOAD(x + i * L + next) * z;
+#define MG_BESIDE_KEEP(i) MG_STORE(sums + i * L + l, p##i), MG_STORE(sums + i * L + l + next, q##i);
+MG_APART void mg_beside(int n, const real *v, const int32_t *a, long a0, long sa, const int32_t *b, long b0, long sb,
+                        real *sums) {
+  const int next = L > MG_LANES ? MG_LANES : 0;
+  for (int l = 0; l < L; l += MG_LANES + next) {
+    MG_BESIDE_SUMS(MG_BESIDE_CLEAR)
+    for (int k = 0; k < n; k++) {
+      const real *x = v + mg_at(a, a0, sa, k) * L + l, *from = v + mg_at(b, b0, sb, k) * L + l;
+      const mg_v y = MG_LOAD(from), z = MG_LOAD(from + next);
+      MG_BESIDE_SUMS(MG_BESIDE_MADD)
+    }
+    MG_BESIDE_SUMS(MG_BESIDE_KEEP)
   }
 }
 

@@ -42,14 +42,16 @@ def in_order(examples: Any) -> Any:
     return placed
 
 
-def train_gpt(names: Any) -> Entry:
-    """One name a step."""
-    gradient = micrograd.compile(models.gpt_loss).value_and_grad(data.gpt_params(), names[0])
+def train_gpt(steps: list[Any], batched: bool = False) -> Entry:
+    """One name a step, or one batch of names."""
+    how: dict[str, Any] = {"batch": (None, 0), "reduce": "mean"} if batched else {}
+    gradient = micrograd.compile(models.gpt_loss, **how).value_and_grad(data.gpt_params(), steps[0])
 
     def ready() -> tuple[Callable[[], list[float]], Callable[..., object]]:
         params = values(data.gpt_params())
-        program = micrograd.compile(lambda tokens: models.gpt_loss(params, tokens))
-        program(names[0])  # records, so that the program knows its parameters
+        how: dict[str, Any] = {"batch": (0,), "reduce": "mean"} if batched else {}
+        program = micrograd.compile(lambda tokens: models.gpt_loss(params, tokens), **how)
+        program(steps[0])  # records, so that the program knows its parameters
         optimizer = Adam(program.parameters, **ADAM)
 
         def train(some: Any, epochs: int = 1) -> object:
@@ -58,38 +60,12 @@ def train_gpt(names: Any) -> Entry:
         return (lambda: trained(program, params)), train
 
     read, train = ready()
-    train(in_order([(name,) for name in names[:TRAINED]]))
+    train(in_order([(step,) for step in steps[:TRAINED]]))
     numbers = {"gradient": flat(gradient), "trained": read()}
     _, train = ready()
-    examples = in_order([(name,) for name in names])
-    return Entry(numbers, lambda: train(examples, EPOCHS), EPOCHS * len(names))
-
-
-def train_gpt_by_hand(batches: Any, batched: bool) -> Entry:
-    how: dict[str, Any] = {"batch": (None, 0), "reduce": "mean"} if batched else {}
-    gradient = micrograd.compile(models.gpt_loss, **how).value_and_grad(data.gpt_params(), batches[0])
-    names = len(batches) * (len(batches[0]) if batched else 1)
-
-    def ready() -> tuple[Callable[[], list[float]], Callable[[Any], None]]:
-        params = values(data.gpt_params())
-        how: dict[str, Any] = {"batch": (0,), "reduce": "mean"} if batched else {}
-        program = micrograd.compile(lambda tokens: models.gpt_loss(params, tokens), **how)
-        program(batches[0])
-        optimizer = Adam(program.parameters, **ADAM)
-
-        def train(some: Any) -> None:
-            for tokens in some:
-                program.backward(tokens)
-                optimizer.step()
-                optimizer.zero_grad()
-
-        return (lambda: trained(program, params)), train
-
-    read, train = ready()
-    train(batches[:TRAINED])
-    numbers = {"gradient": flat(gradient), "trained": read()}
-    _, train = ready()
-    return Entry(numbers, lambda: train(batches), names)
+    examples = in_order([(step,) for step in steps])
+    names = sum(map(len, steps)) if batched else len(steps)
+    return Entry(numbers, lambda: train(examples, EPOCHS), EPOCHS * names)
 
 
 def gpt() -> Entry:
@@ -97,7 +73,7 @@ def gpt() -> Entry:
 
 
 def gpt_batch() -> Entry:
-    return train_gpt_by_hand([np.array(batch) for batch in data.batches(BATCH)], batched=True)
+    return train_gpt([np.array(batch) for batch in data.batches(BATCH)], batched=True)
 
 
 def gradient_of(f: Any, *args: Any, **how: Any) -> Entry:

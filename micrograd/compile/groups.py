@@ -262,7 +262,7 @@ class Groups:
                 if kind == 1:
                     self.rolled.results = (sums_from, shared)
         blocks = 1 + sum((bits >> j) & 1 for j in range(_WANTED))
-        loose = np.lexsort((self.rank, self.home))
+        loose = np.lexsort((self.rank, self._turns(), self.home))
         for kind in (2, 1, 3):
             chosen = loose[(~pinned & (reduced if kind == 2 else ~reduced & (batched == (kind == 3))))[loose]]
             if len(chosen):
@@ -275,6 +275,16 @@ class Groups:
             if kind == 2:
                 self.rolled.sums = (sums_from, shared)
         return shared, lanes
+
+    def _turns(self) -> Any:
+        """For each member how many of its home have its rank and come before it, at most in its group: several adjoints of
+        one number, say, lie each beside those of their kind and not beside each other."""
+        order = np.lexsort((self.rank, self.home))
+        first = (np.diff(self.home[order], prepend=-1) != 0) | (np.diff(self.rank[order], prepend=-1) != 0)
+        at = np.arange(len(order))
+        turns = np.empty(len(order), dtype=np.int64)
+        turns[order] = at - np.maximum.accumulate(np.where(first, at, 0))
+        return np.repeat(np.maximum.reduceat(turns, self.starts[:-1]), np.diff(self.starts))
 
     def _stack(self, chosen: Any, blocks: Any, base: int) -> int:
         """Addresses from ``base`` on for some members, home by home: first the values, then each local derivative."""
@@ -369,8 +379,11 @@ def _counts(numbers: Any) -> dict[int, int]:
 
 
 def _family(code: int) -> int:
-    """Dots that differ in their lengths only lie together in memory, as the rows of a triangle do; -1 for all else."""
+    """Dots that differ in their lengths only lie together in memory, as the rows of a triangle do, and so do the largest of
+    some numbers; -1 for all else."""
     kind = KINDS[code]
+    if kind.key[0] == "largest":
+        return 1 << 10
     if kind.key[0] != "dot":
         return -1
     plus, minus, single, negative, reduced = kind.shape

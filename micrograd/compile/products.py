@@ -8,7 +8,7 @@ from micrograd.compile.places import Places
 from micrograd.compile.vector import LANES, Product
 from micrograd.compile.views import strides
 
-ROWS = 12  # that a kernel is made for, at most: with a square of eight registers they fill the 32 that there are
+ROWS = 12  # that a kernel is made for, at most, or products of a number: in registers they fill the 32 that there are
 REGISTER = 8  # lanes
 
 
@@ -84,6 +84,8 @@ class Products(Places):
     def _across(self, a: tuple[int, str, int, int], b: tuple[int, str, int], k: int, c: tuple[str, int], add: int) -> str:
         """A product of rows of which one factor and the result lie side by side."""
         (r, *rows), (s, *columns) = a, b
+        if 1 < k <= ROWS < r and s >= 2 * REGISTER:
+            return self.call(f"few_{k}", r, s, *rows, *columns, *c, add)
         if 4 < r <= ROWS and r % 4 and s >= 2 * REGISTER:  # other counts are made of tiles that are there
             return self.call(f"exact_{r}", s, k, *rows, *columns, *c, add)
         return self.call("mm", r, s, k, *rows, *columns, *c, add)

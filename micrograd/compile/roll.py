@@ -93,9 +93,12 @@ class _Roller:
         return end
 
     def _ragged(self, group: int, end: int) -> Rows | None:
-        """Dots that differ in their lengths only, as one instruction; None where they differ in more."""
+        """Dots that differ in their lengths only, as one instruction, or the largest of some numbers; None where they differ
+        in more."""
         groups = self.groups
-        kinds = [KINDS[groups.code[groups.order[groups.starts[g]]]].shape for g in range(group, end)]
+        found = [KINDS[groups.code[groups.order[groups.starts[g]]]] for g in range(group, end)]
+        largest = found[0].key[0] == "largest"
+        kinds = [(0, 0, *kind.shape, 0, 0) if largest else kind.shape for kind in found]
         signs = {tuple(n > 0 for n in kind[:4]) for kind in kinds}
         members = groups.starts[end] - groups.starts[group]
         if len(signs) != 1 or sum(*signs) != 1 or kinds[0][4] or members > 64 * len(kinds) or max(map(max, kinds)) > 256:
@@ -105,7 +108,10 @@ class _Roller:
         for g, kind in zip(range(group, end), kinds, strict=True):
             some = np.arange(*groups.starts[g : g + 2])
             operands = groups.operands[groups.offsets[some][:, None] + np.arange(int(groups.counts[some[0]]))]
-            a, b = self._canonical(operands) if sign[0] or sign[1] else (np.sort(operands, axis=1), None)
+            if sign[0] or sign[1]:
+                a, b = self._canonical(operands)
+            else:
+                a, b = operands if largest else np.sort(operands, axis=1), None
             rows_a.append(a)
             rows_b.append(b)
             places.append(self._places(some))
@@ -118,9 +124,8 @@ class _Roller:
                 return None
         order = np.argsort(c, kind="stable")
         b = None if b is None else b[order]
-        return Rows(
-            a[order], b, c[order], 1 if sign[0] or sign[2] else -1, False, False, lengths=np.concatenate(lengths)[order]
-        )
+        upward = 1 if sign[0] or sign[2] else -1
+        return Rows(a[order], b, c[order], upward, False, False, largest, np.concatenate(lengths)[order])
 
     def _loop(self, group: int, period: int, turns: int) -> Loop | None:
         """A loop over equal periods of groups, None where the instructions that they make are not equal after all."""

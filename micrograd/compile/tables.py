@@ -15,7 +15,7 @@ from micrograd.compile.views import nest
 
 MOST = 256  # members that are computed across
 MOST_LANES = 16  # of a register
-MANY = 32  # rows that are multiplied four at once, which takes the compiler longer
+MANY = 8  # rows that are multiplied four at once, which takes the compiler longer
 
 
 class Tables(Places):
@@ -55,7 +55,9 @@ class Tables(Places):
                 f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {step}; }}\n"
                 f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
-        if rows.largest and walk.steps[1] == 1 and rows.a.shape[1] >= 16:  # lanes of a register, at most
+        if (
+            rows.largest and not ragged and walk.steps[1] == 1 and rows.a.shape[1] >= MOST_LANES
+        ):  # lanes of a register, at most
             return walk.loops(f"{out} = {self.call('largest', length, f'&{start}')}")
         if not ragged:
             turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
@@ -64,7 +66,8 @@ class Tables(Places):
 
         def row(walk: _Walk, name: str) -> tuple[str, str, str]:
             terms = " * ".join(walk.text(n, "k") for n in range(1, len(walk.views)))
-            return f"real {name} = 0;", f"{name} += {terms};", f"{walk.text(0)} = {sign}{name};"
+            start, term = ("0", f"+= {terms}") if not rows.largest else (walk.text(1, "0"), f"= mg_larger({name}, {terms})")
+            return f"real {name} = {start};", f"{name} {term};", f"{walk.text(0)} = {sign}{name};"
 
         return self._together(walk.views, rows.lengths, row)
 

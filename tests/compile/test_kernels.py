@@ -21,7 +21,7 @@ mpmath = oracle("mpmath")
 
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror")
 MACHINES = {"native": ("-march=native",), "baseline": ()}
-TURNED, EXACT_ROWS = range(1, 13), (5, 6, 7, 9, 10, 11)  # counts of rows that kernels are made for
+TURNED, EXACT_ROWS, FEW = range(1, 13), (5, 6, 7, 9, 10, 11), range(2, 13)  # what kernels are made for
 TYPES = {"double": np.float64, "float": np.float32}
 CIRCULAR = ("sin", "cos", "tan")
 ONE = (  # functions of one number
@@ -140,6 +140,12 @@ void turned(int rows, int S, int K, const real *A, long ar, const real *B, long 
 void exact(int rows, int S, int K, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc) {
 """
     + f"  switch (rows) {{ {' '.join(f'EXACT({rows})' for rows in EXACT_ROWS)} }}\n}}\n"
+    + "".join(f"MG_FEW({depth})\n" for depth in FEW)
+    + """
+#define FEW(depth) case depth: mg_few_##depth(R, S, A, ar, ak, B, bk, C, cr, acc); break;
+void few(int depth, int R, int S, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc) {
+"""
+    + f"  switch (depth) {{ {' '.join(f'FEW({depth})' for depth in FEW)} }}\n}}\n"
 )
 
 
@@ -350,16 +356,20 @@ def test_turned_is_a_product_of_rows_with_rows(kernels: Kernels, rows: int) -> N
         check_product(kernels, out, a @ b.T, acc, call)
 
 
-@pytest.mark.parametrize("rows", EXACT_ROWS)
-def test_exact_is_the_matrix_product_of_so_many_rows(kernels: Kernels, rows: int) -> None:
-    rng = np.random.default_rng(rows)
-    for columns, depth, acc in [(16, 1, 0), (64, 16, 1), (16, 64, 0), (27, 16, 1), (20, 5, 1), (33, 8, 0), (71, 0, 1)]:
+@pytest.mark.parametrize(
+    ("kernel", "count"), [*(("exact", rows) for rows in EXACT_ROWS), *(("few", depth) for depth in FEW)]
+)
+def test_a_kernel_made_for_a_count_is_the_matrix_product(kernels: Kernels, kernel: str, count: int) -> None:
+    rng = np.random.default_rng(count)
+    for other, columns, acc in [(13, 16, 0), (64, 16, 1), (16, 64, 0), (27, 27, 1), (4, 20, 1), (1, 71, 0), (15, 33, 1)]:
+        rows, depth = (count, other) if kernel == "exact" else (other, count)
         a, b = strided(rng, kernels.dtype, rows, depth), strided(rng, kernels.dtype, depth, columns)
         if columns % 3:
             a = strided(rng, kernels.dtype, depth, rows).T
         out = strided(rng, kernels.dtype, rows + 1, columns)[:rows]
         (ar, ak), (bk, _), (cr, _) = steps(a), steps(b), steps(out)
-        call = functools.partial(kernels.call, "exact", rows, columns, depth, a, ar, ak, b, bk, out, cr, acc)
+        sizes = (columns, depth) if kernel == "exact" else (rows, columns)
+        call = functools.partial(kernels.call, kernel, count, *sizes, a, ar, ak, b, bk, out, cr, acc)
         check_product(kernels, out, a @ b, acc, call)
 
 

@@ -68,7 +68,7 @@ def test_sums_of_several_lengths_with_neighbours_side_by_side(heads: int, dtype:
     source = agree(f, np.random.default_rng(3).normal(size=(9, 4 * heads)) * 0.3, dtype=dtype)
     assert "MG_FOUR(" in source
     assert ("s3 += w[" in source and "mg_q s3 = " in source) == (heads == 4)
-    shared = re.search(r"\+ t\[(\d+) \+ 1 \* i\] \+ 2L \* k\] \* w\[\d+ \+ t\[\1 \+", source)
+    shared = re.search(r"\+ t\[(\d+) \+ 1 \* i\] \+ 1L \* k\] \* w\[\d+ \+ t\[\1 \+", source)
     assert shared or heads != 4  # factors at one distance from each other are looked up once
 
 
@@ -195,3 +195,35 @@ def test_dots_of_each_example_whose_neighbours_share_a_factor(size: int, dtype: 
     np.testing.assert_allclose(value, sum(v for v, _ in found), rtol=tolerance)
     np.testing.assert_allclose(gradient, [g for _, g in found], rtol=tolerance, atol=tolerance)
     assert ("mg_beside(" in program.c_source) == (size % 4 == 0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("batched", [False, True])
+def test_the_largest_of_rows_of_several_lengths_are_one_instruction(heads: int, batched: bool, dtype: str) -> None:
+    """What a softmax over the positions up to each one subtracts."""
+
+    def f(x: Any) -> Any:
+        total = 0.0
+        for t in range(2, 9):
+            for h in range(heads):
+                total = total + (t + h) * micrograd.log(micrograd.softmax([x[s][h] * x[t][h] for s in range(t + 1)])[0])
+        return total
+
+    x = (np.random.default_rng(heads).normal(size=(5, 9, heads)) * 1.5).astype(dtype)
+    how: dict[str, Any] = {"batch": 0, "reduce": "sum"} if batched else {}
+    program = micrograd.compile(f, backend="native", dtype=dtype, **how)
+    value, gradient = program.value_and_grad(x if batched else x[0])
+    found = [micrograd.value_and_grad(f)(rows.tolist()) for rows in (x if batched else x[:1])]
+    tolerance = 1e-12 if dtype == "float64" else 2e-4
+    np.testing.assert_allclose(value, sum(v for v, _ in found), rtol=tolerance)
+    np.testing.assert_allclose(
+        gradient, np.squeeze([g for _, g in found]).reshape(gradient.shape), rtol=tolerance, atol=tolerance
+    )
+    rolled = program._last.kernel.rolled
+    (largest,) = (i for _, phase in rolled.phases() for i in phase if isinstance(i, Rows) and i.largest)
+    assert largest.lengths.tolist() == np.repeat(np.arange(3, 10), heads).tolist()
+    plain = micrograd.compile(f, backend="numpy", **how)
+    np.testing.assert_allclose(
+        plain(x if batched else x[0]), sum(v for v, _ in found), rtol=1e-12 if dtype == "float64" else 2e-5
+    )

@@ -40,7 +40,7 @@ def needed(needs: frozenset[str]) -> set[str]:
 def declared(text: str) -> str:
     """The kernels, those that are functions of their own as declarations."""
     text = re.sub(r"^MG_APART (.*?) \{[^\n]*\n.*?^\}\n", r"\1;\n", text, flags=re.M | re.S)
-    text = re.sub(r"^(MG_(?:TURNED|EXACT))(\(\d+\))\n", r"\1_OF\2;\n", text, flags=re.M)
+    text = re.sub(r"^(MG_(?:TURNED|EXACT|FEW))(\(\d+\))\n", r"\1_OF\2;\n", text, flags=re.M)
     return re.sub(r"^MG_TILE\(\d.*\n", "", text, flags=re.M)
 
 

@@ -327,6 +327,49 @@ MG_INLINE void mg_mm(int R, int S, int K, const real *A, long ar, long ak, const
   MG_APART MG_EXACT_OF(rows) { mg_mm(rows, S, K, A, ar, ak, B, bk, C, cr, acc); }
 #endif
 
+//@ few: needs base vector tiles mm
+// The same with just so many products a number: what they take of B stays in registers, two of columns at a time, while all
+// rows of A go by.
+#define MG_FEW_OF(count) \
+  void mg_few_##count(int R, int S, const real *A, long ar, long ak, const real *B, long bk, real *C, long cr, int acc)
+#if MG_BYTES == 64
+#define MG_FEW_FETCH(k, v, at) const mg_v x##k = MG_LOAD(B + k * bk), y##k = MG_LOAD(B + k * bk + last);
+#define MG_FEW_MADD(k, v, at) p += a[k * ak] * x##k, q += a[k * ak] * y##k;
+#define MG_FEW_TWICE(k, v, at) p += a[k * ak] * x##k, q += a[k * ak] * y##k, s += a[k * ak + ar] * x##k, t += a[k * ak + ar] * y##k;
+#define MG_FEW_KEEP(c, p, q) \
+  if (acc) p += MG_LOAD(c), q += MG_LOAD(c + last); \
+  MG_STORE(c, p), MG_STORE(c + last, q);
+#define MG_FEW(count) \
+  MG_APART MG_FEW_OF(count) { \
+    const int left = S % (2 * MG_LANES); \
+    if (left && left < MG_LANES) { \
+      mg_mm(R, S, count, A, ar, ak, B, bk, C, cr, acc); \
+      return; \
+    } \
+    for (; S > 0; S -= 2 * MG_LANES, B += 2 * MG_LANES, C += 2 * MG_LANES) { \
+      const int last = S < 2 * MG_LANES ? S - MG_LANES : MG_LANES; \
+      MG_ROWS##count(MG_VECS1, MG_FEW_FETCH) \
+      const real *a = A; \
+      real *c = C; \
+      int r = R; \
+      for (; r > 1; r -= 2, a += 2 * ar, c += 2 * cr) { \
+        mg_v p = {0}, q = p, s = p, t = p; \
+        MG_ROWS##count(MG_VECS1, MG_FEW_TWICE) \
+        MG_FEW_KEEP(c, p, q) \
+        MG_FEW_KEEP((c + cr), s, t) \
+      } \
+      if (r) { \
+        mg_v p = {0}, q = p; \
+        MG_ROWS##count(MG_VECS1, MG_FEW_MADD) \
+        MG_FEW_KEEP(c, p, q) \
+      } \
+    } \
+  }
+#else
+#define MG_FEW(count) \
+  MG_APART MG_FEW_OF(count) { mg_mm(R, S, count, A, ar, ak, B, bk, C, cr, acc); }
+#endif
+
 //@ transpose: needs base mix vector fold
 // out[k to + s] = B[s br + k], in squares of registers, the last of which overlap.
 #if MG_BYTES / (MG_FLOAT ? 4 : 8) == 2

@@ -225,6 +225,11 @@ def orders(count: int, seed: int, epoch: int = 0) -> Iterator[Any]:
         yield bits.random_raw(count).argsort(kind="stable")
 
 
+def _stretch(seconds: float) -> int:
+    """How many steps that take so long each are done at once."""
+    return max(1, int(STRETCH / seconds))
+
+
 class _Run:
     """A training and where it stands: ``epoch`` whole epochs, ``step`` steps of the next, ``share`` of that one's loss."""
 
@@ -243,7 +248,8 @@ class _Run:
         flatten(optimizer)
         own_step = getattr(optimizer.step, "__func__", None) is Optimizer.step
         self.driver = Driver(program, optimizer, source.count) if own_step else None
-        self.at_once = 1  # the steps that are done before the bar moves
+        pace = program._pace
+        self.at_once = 1 if pace is None else _stretch(pace * batch_size)  # the steps that are done before the bar moves
         if not len(self.parameters):
             raise ValueError(
                 "fit() trains what the function captured, but it captured no Values: let it use a model from outside"
@@ -291,7 +297,9 @@ class _Run:
             done = 1
         self.step += done
         seconds = (time.perf_counter() - start) / done
-        self.at_once = max(1, min(32 * done, int(STRETCH / seconds))) if self.driver is not None else 1
+        self.at_once = min(32 * done, _stretch(seconds)) if self.driver is not None else 1
+        if done > 1:
+            self.source.program._pace = seconds / size
         return done
 
     def _natively(self, rows: Any, size: int, stop: list[bool]) -> int:

@@ -261,6 +261,22 @@ def test_a_batch_of_a_list_is_looked_at_like_any_call() -> None:
         micrograd.fit(micrograd.compile(loss, batch=0), [(np.array([[1, 2]]),)], optimizer, 1, 1, progress=False)
 
 
+def test_a_second_training_begins_with_a_long_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, data = stretches(monkeypatch), words(1)
+    tables, loss = spelling()
+    program = micrograd.compile(loss, backend="native")
+    optimizer = optim.SGD([v for row in tables for v in row], lr=0.1)
+    for _ in range(2):
+        counts.clear()
+        micrograd.fit(program, data, optimizer, 3, 1, progress=False)
+    assert counts[0] > 1
+    assert sum(counts) == 3 * len(data)
+    program._pace = 1e9  # far too slow for more than one
+    counts.clear()
+    micrograd.fit(program, data, optimizer, 1, 1, progress=False)
+    assert counts[0] == 1
+
+
 def test_steps_are_counted_where_an_interrupt_comes_right_after_them(monkeypatch: pytest.MonkeyPatch) -> None:
     w = Value(0.0)
     program = micrograd.compile(lambda x: w * x, backend="native")

@@ -19,25 +19,25 @@ from micrograd.compile.views import strides
 def strips(instructions: Sequence[Any], lanes: int) -> list[Any]:
     """The same instructions, runs of them in loops over their parts; ``lanes`` is how many numbers an example has."""
     made: list[Any] = []
-    at = 0
-    while at < len(instructions):
-        run = _Run(_next_parts(instructions[at:]), lanes)
-        end = at
-        while end < len(instructions) and run.add(instructions[end]):
-            end += 1
-        products = sum(isinstance(i, Product) for i in instructions[at:end])
-        if products and end - at > 1:
-            made.append(Loop(run.parts, run.body))
-            at = end
-        else:
-            made.append(instructions[at])
-            at += 1
-    return made
+    run: _Run | None = None
+    for instruction, parts in zip(instructions, _vectors(instructions), strict=True):
+        if run is not None and run.add(instruction):
+            continue
+        made += run.done() if run is not None else []
+        run = _Run(parts, lanes) if parts > 1 and _split(instruction, parts) is not None else None
+        if run is None or not run.add(instruction):
+            made.append(instruction)
+    return made + (run.done() if run is not None else [])
 
 
-def _next_parts(instructions: Sequence[Any]) -> int:
-    """How many vectors the next product multiplies."""
-    return next((len(i.a if i.a.flat[0] >= LANES else i.b) for i in instructions if _is_layer(i)), 1)
+def _vectors(instructions: Sequence[Any]) -> list[int]:
+    """For each instruction how many vectors the next layer from there on multiplies, 1 where none comes."""
+    found, count = [], 1
+    for i in reversed(instructions):
+        if _is_layer(i):
+            count = len(i.a if i.a.flat[0] >= LANES else i.b)
+        found.append(count)
+    return found[::-1]
 
 
 def _is_layer(i: Any) -> bool:
@@ -52,12 +52,12 @@ class _Run:
     """Instructions that follow each other, each in so many parts: one part of all of them, then the next."""
 
     def __init__(self, parts: int, lanes: int) -> None:
-        self.parts, self.body = parts, list[Any]()
+        self.parts, self.instructions, self.body = parts, list[Any](), list[Any]()
         self.read, self.wrote = np.full((2, lanes), -1)  # the last part that reads and that writes a number
 
     def add(self, instruction: Any) -> bool:
         """One more, unless it has no such parts, or one of them touches what a later part of another one writes."""
-        split = _split(instruction, self.parts) if self.parts > 1 else None
+        split = _split(instruction, self.parts)
         if split is None:
             return False
         read, written = (self._touched(split, some(instruction), instruction) for some in (reads, writes))
@@ -71,8 +71,14 @@ class _Run:
             for addresses, parts in touched:
                 last[addresses] = np.maximum(last[addresses], parts)  # parts go up: of one number's, the last one stays
         moved = [None if p is None else shifted(p[0], int(p[1].flat[0] - p[0].flat[0]), self.parts) for p in split]
+        self.instructions.append(instruction)
         self.body.append(with_views(instruction, moved))
         return True
+
+    def done(self) -> list[Any]:
+        """A loop over the parts, where a layer leaves something to another instruction or is left something."""
+        worth = len(self.body) > 1 and any(map(_is_layer, self.instructions))
+        return [Loop(self.parts, self.body)] if worth else self.instructions
 
     def _touched(self, split: list[Any], some: list[Any], instruction: Any) -> list[tuple[Any, Any]]:
         """The examples' numbers in some views, and the parts that they belong to."""

@@ -13,7 +13,7 @@ from micrograd.compile.places import Places, turn
 from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
 from micrograd.compile.views import nest
 
-MOST = 256  # members that are computed across
+MOST = 256  # members that are computed across, in an array on the stack
 MOST_LANES = 16  # of a register
 MANY = 8  # rows that are multiplied four at once, which takes the compiler longer
 
@@ -200,7 +200,9 @@ class Tables(Places):
         each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
         if complete and not lanes_out and len(walk.nest.lengths) == 1 and walk.is_outside(index):
             turned, count = "", walk.nest.lengths[0]
-            if value.startswith("v[") and walk.nest.steps[0] == (1,) and count >= MOST_LANES:  # each example's in a row
+            if (
+                value.startswith("v[") and walk.nest.steps[0] == (1,) and MOST_LANES <= count <= MOST
+            ):  # each example's in a row
                 rows = self.call("transpose", count, "L", f"&{value}".replace(" + l]", "]"), "L", "rows", count)
                 turned = f"real rows[{count} * L]; {{ const int i = 0; {rows} }}\n"
                 value = f"rows[{count} * l + i]"

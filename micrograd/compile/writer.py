@@ -40,6 +40,7 @@ class Writer(Loops, Products, Straight, Tables):
             if rolled.lanes * self.lanes * 2 * size > cache:
                 break
             self.lanes *= 2
+        self.batch = strips(rolled.batch, rolled.lanes)
         for _ in range(2):  # the first writing finds out which leaves are copied, and whether the outputs can be apart
             self.parts: list[str] = []
             self.table, self.table_size, self.scratch = {}, 0, 0
@@ -66,9 +67,9 @@ class Writer(Loops, Products, Straight, Tables):
     def _program(self) -> str:
         rolled, self.packed = self.rolled, set()
         if rolled.lanes:
-            before = self._phase("before", rolled.before, [*rolled.batch, *rolled.after])
+            before = self._phase("before", rolled.before, [*self.batch, *rolled.after])
             after = self._phase("after", rolled.after, []) + self._results_out()
-            batch = self._phase("batch", strips(rolled.batch, rolled.lanes), rolled.after)
+            batch = self._phase("batch", self.batch, rolled.after)
         else:
             before = self._phase("before", [*rolled.before, *rolled.after], []) + self._results_out()
         copies = "".join(

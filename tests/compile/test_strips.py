@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import micrograd
-from micrograd.compile import tape as tapes
+from micrograd.compile import tape as tapes, writer
 from micrograd.compile.numpy_backend import NumpyKernel
 from micrograd.compile.strips import strips
 from micrograd.compile.vector import LANES, Loop, Map, Product, Rows
@@ -40,8 +40,24 @@ def neighbours(weights: Any, x: Any) -> Any:
     return total
 
 
+def from_both_ends(weights: Any, x: Any) -> Any:
+    """A recurrent layer without a bend, and a layer on what it is at a position and as far from the other end."""
+    first, second = weights[:24], weights[:15]
+    states: list[Any] = []
+    for row in x:
+        state = [sum(w * v for w, v in zip(ws, row, strict=True)) for ws in first]
+        states.append([a + b for a, b in zip(state, states[-1], strict=True)] if states else state)
+    hidden = [[micrograd.tanh(v) for v in state] for state in states]
+    total = 0.0
+    for here, there in zip(hidden, hidden[::-1], strict=True):
+        both = [a + b for a, b in zip(here, there, strict=True)]
+        for i, ws in enumerate(second):
+            total = total + (i + 1.0) * micrograd.tanh(sum(w * v for w, v in zip(ws, both, strict=False)) * 0.3 + 0.1)
+    return total
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("f", [layers, neighbours])
+@pytest.mark.parametrize("f", [layers, neighbours, from_both_ends])
 @pytest.mark.parametrize("positions", [3, 7])
 def test_layers_at_some_positions(f: Any, positions: int, dtype: str) -> None:
     rng = np.random.default_rng(positions)
@@ -107,6 +123,15 @@ def test_what_is_joined_with_a_product(instruction: Any, joined: bool) -> None:
         assert np.array_equal(
             np.concatenate(written), instruction.c if isinstance(instruction, Rows) else instruction.outs[0]
         )
+
+
+def test_they_are_made_once_for_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program is written twice, and what is known of an instruction is kept by its identity."""
+    made: list[Any] = []
+    monkeypatch.setattr(writer, "strips", lambda *args: made.append(strips(*args)) or made[-1])
+    program = micrograd.compile(layers, batch=(None, 0), reduce="sum", backend="native")
+    program(np.zeros((31, WIDE)), np.zeros((2, 3, WIDE)))
+    assert len(made) == 1
 
 
 def test_products_alone_stay_as_they_are() -> None:

@@ -38,7 +38,7 @@ class _Group:
         self.table[:] = self.fixed
         self.arrays: list[Any] = []
         for i, (part, kind) in enumerate(zip(self.parts, self.kernel.types[1:], strict=False), 1):
-            if len(part) > 1 and part[0][0].size <= COPIED:
+            if part[0][0].size <= COPIED:
                 part = [np.concatenate([array.reshape(len(array), -1) for array in part])]
             start = 0
             for array in part:

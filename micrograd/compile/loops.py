@@ -24,7 +24,7 @@ class Loops(Places):
 
     phase: Sequence[Any]  # the instructions that are being written
     later: Sequence[Any]  # and those of the phases after them
-    spans: dict[int, tuple[list[Span], list[Span]]]  # by the id of an instruction: see _spans
+    spans: dict[int, tuple[Any, list[Span], list[Span]]]  # by the id of an instruction, which it keeps alive: see _spans
     packed: set[int]  # the inputs that a stream lays side by side
 
     def map(self, instruction: Map) -> str:
@@ -218,8 +218,8 @@ class Loops(Places):
         """All addresses that an instruction reads, view by view, and that it writes."""
         if id(i) not in self.spans:
             read, written = ([frozenset(every(view).tolist()) for view in found] for found in (reads(i), writes(i)))
-            self.spans[id(i)] = read, written
-        return self.spans[id(i)]
+            self.spans[id(i)] = i, read, written
+        return self.spans[id(i)][1:]
 
     def _end_of_sum(self, instruction: Any, name: str) -> str:
         sign, out = "-" if instruction.sign < 0 else "+", self.at(instruction.c.reshape(1), (0,))

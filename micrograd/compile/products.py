@@ -9,7 +9,7 @@ from micrograd.compile.vector import LANES, Product
 from micrograd.compile.views import strides
 
 ROWS = 12  # that a kernel is made for, at most, or products of a number: in registers they fill the 32 that there are
-REGISTER = 8  # lanes
+REGISTER = 8  # lanes, of 64 bits, in the registers that these kernels are made for
 
 
 class Products(Places):

@@ -61,7 +61,7 @@ class Program:
         self._recordings: dict[Any, list[Recording]] = {}
         self._known_counts: dict[int, tuple[list[bool], list[str]]] = {}  # of arguments: which are batched, and their names
         self._calls = Calls()
-        self._pace: float | None = None  # seconds that fit took for an example, when it did many steps at once
+        self._pace: Any = None  # what was trained on last, many steps at once, and the seconds that one of them took
         self._scratch: dict[int, Any] = {}  # what its kernels share: see NativeKernel
         self._as_real: set[int] = set()  # arguments whose integers are numbers to the function
         self._around: Any = None  # the surroundings of the function when it was last recorded

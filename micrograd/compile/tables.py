@@ -14,7 +14,7 @@ from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
 from micrograd.compile.views import nest
 
 MOST = 256  # members that are computed across, in an array on the stack
-MOST_LANES = 16  # of a register
+MOST_LANES = 16  # of a register, on any machine
 MANY = 8  # rows that are multiplied four at once, which takes the compiler longer
 
 
@@ -55,9 +55,7 @@ class Tables(Places):
                 f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {step}; }}\n"
                 f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
-        if (
-            rows.largest and not ragged and walk.steps[1] == 1 and rows.a.shape[1] >= MOST_LANES
-        ):  # lanes of a register, at most
+        if rows.largest and not ragged and walk.steps[1] == 1 and rows.a.shape[1] >= MOST_LANES:
             return walk.loops(f"{out} = {self.call('largest', length, f'&{start}')}")
         if not ragged:
             turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
@@ -200,11 +198,9 @@ class Tables(Places):
         each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
         if complete and not lanes_out and len(walk.nest.lengths) == 1 and walk.is_outside(index):
             turned, count = "", walk.nest.lengths[0]
-            if (
-                value.startswith("v[") and walk.nest.steps[0] == (1,) and MOST_LANES <= count <= MOST
-            ):  # each example's in a row
+            if value.startswith("v[") and walk.nest.steps[0] == (1,) and MOST_LANES <= count <= MOST:
                 rows = self.call("transpose", count, "L", f"&{value}".replace(" + l]", "]"), "L", "rows", count)
-                turned = f"real rows[{count} * L]; {{ const int i = 0; {rows} }}\n"
+                turned = f"real rows[{count} * L]; {{ const int i = 0; {rows} }}\n"  # those of an example side by side
                 value = f"rows[{count} * l + i]"
             members = walk.loops(f"{place} += {value};")  # each has a table of its own
             return f"{zero}for (int k = 0; k < {terms}; k++) {{ {turned}{each}{{ {pick}\nMG_SIMD\n{members} }} }}"

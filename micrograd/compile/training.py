@@ -25,7 +25,7 @@ from micrograd.compile.program import Program
 from micrograd.compile.steps import flatten
 from micrograd.optim import Optimizer
 
-FORMAT = "micrograd checkpoint 1"
+FORMAT = "micrograd checkpoint 2"
 STRETCH = 0.03  # seconds in C between two looks at Ctrl-C
 
 
@@ -45,8 +45,8 @@ def fit(
     ``data`` has one entry for each argument of a batched program: arrays with an example a row, and as they are those that
     ``batch=`` shares.  For a program without a batch it is a list of examples, each a tuple of arguments, whose gradients
     are averaged over ``batch_size`` of them.  A list of tuples of arrays is one of batches for a batched program, which may
-    differ in all lengths; ``batch_size`` of them make a step.  Each epoch goes through all examples in an order that hangs
-    on ``seed`` and the epoch's number; its last batch may be smaller.
+    differ in all lengths, and ``batch_size`` of them make a step; the arguments themselves come in a tuple.  Each epoch
+    goes through all examples in an order that hangs on ``seed`` and the epoch's number; its last batch may be smaller.
 
     A native program and an optimiser of its own parameters run many steps in C before the bar moves, unless the learning
     rate is a function of yours, which may look at the training, or an example holds Values or is made as it is asked for.
@@ -93,16 +93,34 @@ def fit(
 # ------------------------------------------------------------------------------------------------------------ data
 
 
-class _Rows:
+class _Data:
+    """What both kinds of data have in common."""
+
+    program: Program
+    given: Any  # as the user gave it
+    count: int
+
+    def about(self, batch_size: int) -> tuple[int, ...]:
+        """What tells a training on these data from one on others, so that steps take as long."""
+        return id(self.given), self.count, batch_size
+
+    def trained_before(self, batch_size: int) -> bool:
+        """Whether the last training of the program was on these data."""
+        return self.program._pace is not None and self.program._pace[0] == self.about(batch_size)
+
+
+class _Rows(_Data):
     """The data of a batched program: arrays with an example a row."""
 
     def __init__(self, program: Program, data: Sequence[Any]) -> None:
-        if not isinstance(data, (tuple, list)):
+        if not isinstance(data, (tuple, list)) or not data:
+            got = "none" if isinstance(data, (tuple, list)) else type(data).__name__
             raise TypeError(
-                f"fit() takes the program's arguments as a tuple, got {type(data).__name__}: write (X, Y) or (X,)"
+                f"fit() takes the program's arguments as a tuple, got {got}: write (X, Y) or (X,), or a list of batches, "
+                "each such a tuple of arrays"
             )
         axes, names = program._axes(len(data)), program._argument_names(len(data))
-        self.program, self.axes = program, axes
+        self.program, self.axes, self.given = program, axes, data
         self.data = [_stacked(x, name) if own else x for x, name, own in zip(data, names, axes, strict=True)]
         counts = {name: _lengths(x) for x, name, own in zip(self.data, names, axes, strict=True) if own}
         found = {count for lengths in counts.values() for count in lengths}
@@ -133,8 +151,8 @@ class _Rows:
         return _crc([x for x, own in zip(self.data, self.axes, strict=True) if own])
 
 
-class _Examples:
-    """The data of a program without a batch: a tuple of arguments for each example.  Or batches as they are."""
+class _Examples(_Data):
+    """A tuple of arguments for each example of a program without a batch, or for each batch of one that has one."""
 
     def __init__(self, program: Program, data: Sequence[Any]) -> None:
         if not isinstance(data, (tuple, list)) or not data or not all(isinstance(x, tuple) for x in data):
@@ -142,7 +160,7 @@ class _Examples:
                 "fit() of a program without batch= takes a list of examples, tuples of arguments: [(x1, y1), (x2, y2)]; "
                 "to train on the rows of arrays compile with batch=(0, 0), reduce='mean'"
             )
-        self.program, self.data, self.count = program, data, len(data)
+        self.program, self.given, self.data, self.count = program, data, data, len(data)
 
     def backward(self, rows: Any) -> float:
         program = self.program
@@ -248,8 +266,9 @@ class _Run:
         flatten(optimizer)
         own_step = getattr(optimizer.step, "__func__", None) is Optimizer.step
         self.driver = Driver(program, optimizer, source.count) if own_step else None
-        pace = program._pace
-        self.at_once = 1 if pace is None else _stretch(pace * batch_size)  # the steps that are done before the bar moves
+        self.at_once = 1  # the steps that are done before the bar moves
+        if source.trained_before(batch_size):
+            self.at_once = _stretch(program._pace[1])
         if not len(self.parameters):
             raise ValueError(
                 "fit() trains what the function captured, but it captured no Values: let it use a model from outside"
@@ -299,7 +318,7 @@ class _Run:
         seconds = (time.perf_counter() - start) / done
         self.at_once = min(32 * done, _stretch(seconds)) if self.driver is not None else 1
         if done > 1:
-            self.source.program._pace = seconds / size
+            self.source.program._pace = self.source.about(self.batch_size), seconds
         return done
 
     def _natively(self, rows: Any, size: int, stop: list[bool]) -> int:

@@ -22,7 +22,7 @@ from micrograd.compile.training import orders
 
 X = np.random.default_rng(0).normal(size=(23, 2))
 Y = np.sign(X[:, 0] * X[:, 1])
-ORDER = (3, 2, 1, 8, 6, 0, 7, 4, 5)
+ORDER, LATER = (3, 2, 1, 8, 6, 0, 7, 4, 5), [2, 1, 4, 5, 8, 7, 0, 6, 3]
 
 
 def moons() -> tuple[MLP, Any]:
@@ -73,6 +73,9 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own() -> None:
     assert all(sorted(order) == list(range(9)) for order in found)
     assert len(set(found)) == 25
     assert found[0] == ORDER  # pinned: a checkpoint goes on under any version of NumPy
+    later = list(itertools.islice(orders(9, 3), 5))
+    assert later[2].tolist() == LATER
+    assert all(next(orders(9, 3, epoch)).tolist() == order.tolist() for epoch, order in enumerate(later))
 
 
 def test_an_optimiser_of_the_program_and_one_of_the_model_come_to_the_same() -> None:
@@ -271,10 +274,23 @@ def test_a_second_training_begins_with_a_long_stretch(monkeypatch: pytest.Monkey
         micrograd.fit(program, data, optimizer, 3, 1, progress=False)
     assert counts[0] > 1
     assert sum(counts) == 3 * len(data)
-    program._pace = 1e9  # far too slow for more than one
-    counts.clear()
-    micrograd.fit(program, data, optimizer, 1, 1, progress=False)
-    assert counts[0] == 1
+    for others, size in ((words(2), 1), (data, 2)):  # others may take longer
+        counts.clear()
+        micrograd.fit(program, others, optimizer, 1, size, progress=False)
+        assert counts[0] == 1
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_an_array_that_a_schedule_changes_is_read_with_its_step(backend: str) -> None:
+    w, x = Value(0.5), np.array([1.0])
+
+    def rate(step: int) -> float:
+        x[0] = 1.0 + step
+        return 0.01
+
+    program = micrograd.compile(lambda x, y: (w * x[0] - y) ** 2, backend=backend)
+    found = micrograd.fit(program, [(x, 1.0), (np.array([1.0]), 2.0)], optim.SGD([w], lr=rate), 3, 1, progress=False)
+    assert [round(loss, 3) for loss in found] == [1.235, 1.316, 1.831]
 
 
 def test_steps_are_counted_where_an_interrupt_comes_right_after_them(monkeypatch: pytest.MonkeyPatch) -> None:

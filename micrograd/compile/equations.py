@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from micrograd.compile.factors import Equation, as_product, is_reduced, joined, made_by
+from micrograd.compile.factors import Equation, as_product, joined, made_by
 from micrograd.compile.spelling import applied, bare, in_all_turns, is_name, slope_text
 from micrograd.compile.tape import KINDS
 from micrograd.compile.variables import COPY, UNKNOWN, Variable, Variables, part_of
-from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Scatter, Take, views
+from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Scatter, Take, is_reduced, views
 
 
 def equations(rolled: Rolled, names: Mapping[int, str] | None = None, limit: int = 200) -> str:

@@ -12,7 +12,7 @@ from micrograd.compile import tape as tapes
 from micrograd.compile.roll import _grid
 from micrograd.compile.tape import KINDS
 from micrograd.compile.variables import Variables
-from micrograd.compile.vector import Instruction, Loop, Map, Product, Rows, Scatter, Take
+from micrograd.compile.vector import Instruction, Loop, Map, Product, Rows, Scatter, Take, is_reduced
 
 
 @dataclass
@@ -128,10 +128,3 @@ def made_by(instruction: Instruction) -> Any:
     if isinstance(instruction, Map):
         return np.concatenate([np.ravel(out) for out in instruction.outs if out is not None])
     return np.ravel(instruction.out if isinstance(instruction, (Take, Scatter)) else instruction.c)
-
-
-def is_reduced(instruction: Instruction) -> bool:
-    if isinstance(instruction, Map):
-        kind = KINDS[instruction.kind]
-        return kind.key[0] == "dot" and bool(kind.shape[-1])
-    return bool(getattr(instruction, "reduced", False))

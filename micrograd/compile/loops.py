@@ -12,7 +12,7 @@ from micrograd.compile.emit import Term, write
 from micrograd.compile.places import Places
 from micrograd.compile.streams import SHORTEST, Part, Stream
 from micrograd.compile.tape import KINDS
-from micrograd.compile.vector import LANES, Loop, Map, every, plain, reads, writes
+from micrograd.compile.vector import LANES, Loop, Map, every, is_reduced, plain, reads, writes
 from micrograd.compile.views import Nest, nest, strides
 
 Span = frozenset[int]  # of addresses
@@ -30,7 +30,7 @@ class Loops(Places):
     def map(self, instruction: Map) -> str:
         """One loop for a group of instructions of one kind, over its members or the examples."""
         kind = KINDS[instruction.kind]
-        reduced = kind.key[0] == "dot" and bool(kind.shape[-1])
+        reduced = is_reduced(instruction)
         variadic = kind.op is not None and kind.op.arity is None
         operands, results = template(instruction.kind, (len(instruction.ins),) if variadic else instruction.partials)
         views = [*instruction.ins, *(out for out in instruction.outs if out is not None)]

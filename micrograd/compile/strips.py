@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from micrograd.compile.tape import KINDS
-from micrograd.compile.vector import LANES, Loop, Map, Product, Rows, reads, shifted, views, with_views, writes
+from micrograd.compile.vector import LANES, Loop, Map, Product, Rows, is_reduced, reads, shifted, views, with_views, writes
 from micrograd.compile.views import strides
 
 
@@ -100,7 +99,7 @@ def _split(i: Any, count: int) -> list[Any] | None:
         if own is i.b:
             split = [split[0].swapaxes(1, 2)]
         split += [_parted(m, count) if m is own else np.broadcast_to(m, (count, *m.shape)) for m in (i.a, i.b)]
-    elif (isinstance(i, Map) and not _is_sum(i)) or (isinstance(i, Rows) and i.lengths is None and not i.reduced):
+    elif isinstance(i, (Map, Rows)) and not is_reduced(i) and getattr(i, "lengths", None) is None:
         if any(len(view) % count for view in views(i) if view is not None):
             return None
         split = [None if view is None else _parted(view, count) for view in views(i)]
@@ -118,9 +117,3 @@ def _in_steps(parts: Any) -> bool:
     """Whether each part is as far from the one before it as the second from the first."""
     steps = np.diff(parts.reshape(len(parts), -1), axis=0)
     return bool((steps == steps[0, 0]).all())
-
-
-def _is_sum(i: Map) -> bool:
-    """Whether a group's members are sums over the examples."""
-    kind = KINDS[i.kind]
-    return kind.key[0] == "dot" and bool(kind.shape[-1])

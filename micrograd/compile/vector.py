@@ -233,6 +233,14 @@ def writes(instruction: Instruction) -> list[Any]:
     return [out for out in instruction.outs if out is not None] if isinstance(instruction, Map) else views(instruction)[:1]
 
 
+def is_reduced(instruction: Instruction) -> bool:
+    """Whether an instruction adds up over the examples."""
+    if isinstance(instruction, Map):
+        kind = KINDS[instruction.kind]
+        return kind.key[0] == "dot" and bool(kind.shape[-1])
+    return bool(getattr(instruction, "reduced", False))
+
+
 def plain(instruction: Any) -> list[Any]:
     """The plain instructions that a loop or a stream consists of."""
     if isinstance(instruction, Loop):

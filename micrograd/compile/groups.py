@@ -331,6 +331,8 @@ class Groups:
         banks = (self.region_shared[:-1], self.region_lanes[:-1])
         rolled.stretches = tuple(np.flatnonzero(np.diff(bank, prepend=-1)) for bank in banks)  # type: ignore[assignment]
 
+        self.regions = self.region(self.operands)
+
     def _region_of(self, address: Any) -> Any:
         lanes = address >= LANES
         shared = self.region_shared[np.where(lanes, 0, address)]
@@ -339,6 +341,11 @@ class Groups:
     def region(self, address: Any) -> Any:
         """The stretch that an address lies in; those of each example come after all that are shared."""
         return self._region_of(address) + (address >= LANES) * (1 << 40)
+
+    def read_by(self, members: Any) -> tuple[Any, Any]:
+        """The addresses that some members of a group read, a row for each, and the regions of those."""
+        at = self.offsets[members][:, None] + np.arange(int(self.counts[members[0]]))
+        return self.operands[at], self.regions[at]
 
     def wanted(self, group: int) -> tuple[int, ...]:
         """Which local derivatives come with the values of a group."""

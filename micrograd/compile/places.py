@@ -49,22 +49,32 @@ class Places:
 
     def base(self, addresses: Any, looked_up: bool = False) -> tuple[str, int]:
         """The array that some shared numbers lie in, and the address where it begins."""
-        first = addresses.flat[0]
         if getattr(addresses, "shift", 0):
             addresses = np.concatenate(
                 [np.asarray(addresses).ravel(), np.asarray(addresses).ravel() + addresses.shift * (addresses.turns - 1)]
             )
+        found = self._array(int(addresses.flat[0]), int(addresses.min()), int(addresses.max()), looked_up)
+        if found is None:
+            self._copy(addresses)
+        return found or ("w", 0)
+
+    def place(self, address: int) -> str:
+        """One shared number."""
+        base, start = self._array(address, address, address) or ("w", 0)
+        return f"{base}[{address - start}]"
+
+    def _array(self, first: int, low: int, high: int, looked_up: bool = False) -> tuple[str, int] | None:
+        """The array that shared numbers between two addresses lie in, and where it begins; None for that of all others."""
         start, end = self.rolled.sums
-        if start <= first < end and (not looked_up or ((start <= addresses) & (addresses < end)).all()):
+        if start <= first < end and (not looked_up or start <= low <= high < end):
             return "s", start
         begin, stop = self.rolled.results
-        if begin <= first < stop and self.results_apart and ((begin <= addresses) & (addresses < stop)).all():
+        if self.results_apart and begin <= low <= high < stop:
             return "o", begin
         for begin, stop, space in self.leaves:
-            if begin <= first < stop and space not in self.copied and ((begin <= addresses) & (addresses < stop)).all():
+            if begin <= low <= high < stop and space not in self.copied:
                 return f"in[{space}]", begin
-        self._copy(addresses)
-        return "w", 0
+        return None
 
     def _copy(self, addresses: Any) -> None:
         """Note that leaves or outputs are read together with other numbers, or through a table."""
@@ -128,12 +138,16 @@ class Places:
         return " ".join([*heads[:-1], "{"]) + f"\nMG_SIMD\n{heads[-1]} {{ {body} }}" + ("\n}" if len(heads) >= 1 else "")
 
     def need(self, code: Sequence[tuple[str, str]]) -> None:
-        for _, text in code:
-            self.needs.update(re.findall(r"mg_(\w+)\(", text))
+        self.needs |= called(code)
 
     def call(self, name: str, *args: Any) -> str:
         self.needs.add(name)
         return f"mg_{name}({', '.join(map(str, args))});"
+
+
+def called(code: Sequence[tuple[str, str]]) -> set[str]:
+    """The sections of the kernels that some lines of code call."""
+    return {name for _, text in code for name in re.findall(r"mg_(\w+)\(", text)}
 
 
 def turn(addresses: Any) -> list[str]:

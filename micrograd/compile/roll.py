@@ -11,6 +11,7 @@ of which each period has the kinds of the one before it and addresses that moved
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,9 +108,9 @@ class _Roller:
         rows_a, rows_b, places, lengths = [], [], [], []
         for g, kind in zip(range(group, end), kinds, strict=True):
             some = np.arange(*groups.starts[g : g + 2])
-            operands = groups.operands[groups.offsets[some][:, None] + np.arange(int(groups.counts[some[0]]))]
+            operands, regions = groups.read_by(some)
             if sign[0] or sign[1]:
-                a, b = self._canonical(operands)
+                a, b, *_ = _canonical(operands, regions)
             else:
                 a, b = operands if largest else np.sort(operands, axis=1), None
             rows_a.append(a)
@@ -185,11 +186,10 @@ class _Roller:
     def _roll_group(self, members: Any, group: int) -> None:
         groups = self.groups
         kind = KINDS[groups.code[groups.order[members[0]]]]
-        width = int(groups.counts[members[0]])
-        operands = groups.operands[groups.offsets[members][:, None] + np.arange(width)]
+        operands, regions = groups.read_by(members)
         what = kind.key[0]
         if what == "dot":
-            self._roll_dots(members, kind, _sorted_singles(operands, kind.shape))
+            self._roll_dots(members, kind, *_sorted_singles(operands, regions, kind.shape))
             return
         if len(members) > 1 and not ((operands >= LANES) == (operands[:1] >= LANES)).all():
             ids, count = _row_ids((operands >= LANES).astype(np.int64))
@@ -201,7 +201,7 @@ class _Roller:
             self.made.append(Take(out, operands[:, 0], operands[:, 1:]))
         elif what == "scatter":
             self._roll_scatter(members, kind, operands)
-        elif what == "largest" and width > 2:
+        elif what == "largest" and operands.shape[1] > 2:
             self.made.append(Rows(operands, None, out, 1, False, False, largest=True))
         else:
             self._roll_map(members, kind, operands, group)
@@ -226,27 +226,27 @@ class _Roller:
 
     # ---------------------------------------------------------------------------------------------------------- dots
 
-    def _roll_dots(self, members: Any, kind: tapes.Kind, operands: Any) -> None:
+    def _roll_dots(self, members: Any, kind: tapes.Kind, operands: Any, regions: Any) -> None:
         plus, minus, single, negative, reduced = kind.shape
         n = 2 * (plus + minus)
-        parts = [(1, *self._canonical(operands[:, : 2 * plus]))] if plus else []
-        parts += [(-1, *self._canonical(operands[:, 2 * plus : n]))] if minus else []
-        split = self._uniform(parts, operands[:, n:])
+        ends = [(1, 0, 2 * plus), (-1, 2 * plus, n)]
+        parts = [(sign, *_canonical(operands[:, i:j], regions[:, i:j])) for sign, i, j in ends if i < j]
+        split = _apart(parts, operands[:, n:], regions[:, n:]) if len(members) > 1 else None
         if split is not None:
             for some in split:
-                self._roll_dots(members[some], kind, operands[some])
+                self._roll_dots(members[some], kind, operands[some], regions[some])
             return
-        segments = [s for sign, a, b in parts for s in self._segments(sign, a, b)]
+        segments = [s for part in parts for s in _segments(*part)]
         found = [(sign, a, b, _grid(a, b)) for sign, a, b in segments]
         if (
             not any(grid is not None and _worth(grid, a.shape[1]) for _, a, _, grid in found)
             and plus + minus + single + negative <= 8
         ):
             places = self._places(members)
-            if plus >= 4 and not (minus or single or negative or reduced) and _scattered_rows(*parts[0][1:]):
+            if plus >= 4 and not (minus or single or negative or reduced) and _scattered_rows(*parts[0][1:3]):
                 self.made.append(Rows(parts[0][1], parts[0][2], places, 1, False, False))
                 return
-            ins = [column for sign, a, b in parts for pair in zip(a.T, b.T, strict=True) for column in pair] + list(
+            ins = [column for _, a, b, *_ in parts for pair in zip(a.T, b.T, strict=True) for column in pair] + list(
                 operands[:, n:].T
             )
             self.made.append(Map(kind.code, [places], (), ins))
@@ -276,49 +276,6 @@ class _Roller:
                 self.made.append(Rows(singles[:, columns], None, places, sign, number > 0, reduced))
         return bool(width)
 
-    def _canonical(self, pairs: Any) -> tuple[Any, Any]:
-        """The factors of products with what was there first on the left, and the products in the order of memory."""
-        a, b = pairs[:, ::2].copy(), pairs[:, 1::2].copy()
-        ra, rb = self.groups.region(a), self.groups.region(b)
-        swap = ra > rb
-        a[swap], b[swap] = b[swap], a[swap]
-        if a.shape[1] > 1:
-            ra, rb = np.where(swap, rb, ra), np.where(swap, ra, rb)
-            order = np.lexsort(np.stack([b, a, rb, ra]), axis=-1)
-            for one, other in ((a, b), (b, a)):
-                sets = np.sort(one, axis=1)
-                if (sets == sets[0]).all():  # a factor of all members: it stands in one order, wherever the others lie
-                    ordered = np.take_along_axis(one, order, 1)
-                    order = order if (ordered == ordered[0]).all() else np.lexsort(np.stack([other, one]), axis=-1)
-                    break
-            a, b = np.take_along_axis(a, order, 1), np.take_along_axis(b, order, 1)
-        return a, b
-
-    def _uniform(self, parts: list[tuple[int, Any, Any]], singles: Any) -> list[Any] | None:
-        """None where all members read the same regions, or so many different ones that taking them apart does not pay."""
-        factors = [m for _, a, b in parts for m in (a, b)]
-        if factors or len(singles) > 32:
-            ids, count = _row_ids(np.concatenate([self.groups.region(m) for m in factors or [singles]], axis=1))
-            if 1 < count <= (max(4, len(ids) // 8) if factors else 4):
-                return [np.flatnonzero(ids == i) for i in range(count)]
-        ids, count = _row_ids(np.concatenate([*factors, singles], axis=1) // LANES)
-        return None if count == 1 else [np.flatnonzero(ids == i) for i in range(count)]
-
-    def _segments(self, sign: int, a: Any, b: Any) -> Iterator[tuple[int, Any, Any]]:
-        """Products apart by the regions that they read, where all members read the same."""
-        ra, rb = self.groups.region(a), self.groups.region(b)
-        if not ((ra == ra[0]).all() and (rb == rb[0]).all()):
-            yield sign, a, b
-            return
-        cuts = np.flatnonzero((np.diff(ra[0]) != 0) | (np.diff(rb[0]) != 0)) + 1
-        if len(cuts) > 8 and a.shape[1] < 4 * len(cuts):  # a sum over the steps of a loop: one row, picked together
-            own = a[0] // LANES * 2 + b[0] // LANES
-            for kind in np.unique(own):
-                yield sign, a[:, own == kind], b[:, own == kind]
-            return
-        for columns in np.split(np.arange(a.shape[1]), cuts):
-            yield sign, a[:, columns], b[:, columns]
-
     def _blocks(self, a: Any, b: Any, grid: Any) -> Iterator[Any]:
         """Grids of members that are products each; a single None where rows are best taken one by one."""
         if grid is not None:
@@ -327,20 +284,67 @@ class _Roller:
             yield from _complete_blocks(a, b, len(a) // 16) or [None]
 
 
+def _canonical(pairs: Any, regions: Any) -> tuple[Any, ...]:
+    """The factors of products with what was there first on the left, and the products in the order of memory; and the
+    regions of both."""
+    a, b, ra, rb = pairs[:, ::2], pairs[:, 1::2], regions[:, ::2], regions[:, 1::2]
+    swap = ra > rb
+    if swap.any():
+        a, b, ra, rb = (np.where(swap, y, x) for x, y in ((a, b), (b, a), (ra, rb), (rb, ra)))
+    if a.shape[1] == 1:
+        return a, b, ra, rb
+    order = np.lexsort((b, a, rb, ra))
+    for one, other in ((a, b), (b, a)) if len(a) > 1 else ():
+        sets = np.sort(one, axis=1)
+        if (sets == sets[0]).all():  # a factor of all members: it stands in one order, wherever the others lie
+            ordered = np.take_along_axis(one, order, 1)
+            order = order if (ordered == ordered[0]).all() else np.lexsort((other, one))
+            break
+    at = np.arange(len(a))[:, None], order
+    return a[at], b[at], ra[at], rb[at]
+
+
+def _apart(parts: list[tuple[Any, ...]], singles: Any, single_regions: Any) -> list[Any] | None:
+    """None where all members read the same regions, or so many different ones that taking them apart does not pay."""
+    factors = [m for _, a, b, *_ in parts for m in (a, b)]
+    if factors or len(singles) > 32:
+        regions = [m for _, _, _, ra, rb in parts for m in (ra, rb)]
+        ids, count = _row_ids(np.concatenate(regions or [single_regions], axis=1))
+        if 1 < count <= (max(4, len(ids) // 8) if factors else 4):
+            return [np.flatnonzero(ids == i) for i in range(count)]
+    ids, count = _row_ids(np.concatenate([*factors, singles], axis=1) // LANES)
+    return None if count == 1 else [np.flatnonzero(ids == i) for i in range(count)]
+
+
+def _segments(sign: int, a: Any, b: Any, ra: Any, rb: Any) -> Iterator[tuple[int, Any, Any]]:
+    """Products apart by the regions that they read, where all members read the same."""
+    cuts = np.flatnonzero((ra[0, 1:] != ra[0, :-1]) | (rb[0, 1:] != rb[0, :-1])) + 1
+    if not len(cuts) or not ((ra == ra[0]).all() and (rb == rb[0]).all()):
+        yield sign, a, b
+    elif len(cuts) > 8 and a.shape[1] < 4 * len(cuts):  # a sum over the steps of a loop: one row, picked together
+        own = a[0] // LANES * 2 + b[0] // LANES
+        for kind in np.unique(own):
+            yield sign, a[:, own == kind], b[:, own == kind]
+    else:
+        for i, j in itertools.pairwise([0, *cuts.tolist(), a.shape[1]]):
+            yield sign, a[:, i:j], b[:, i:j]
+
+
 def _scattered_rows(a: Any, b: Any) -> bool:
     """Whether the factors of a few products lie side by side in each sum, and from sum to sum at places without a rule."""
     beside = (np.diff(a, axis=1) == 1).all() and (np.diff(b, axis=1) == 1).all()
     return bool(beside and a[0, 0] < LANES and None in nest([a[:, 0], b[:, 0]]).steps)
 
 
-def _sorted_singles(operands: Any, shape: tuple[int, ...]) -> Any:
-    """The operands of dots with the single terms of each sign in the order of memory, shared ones first."""
-    plus, minus, single, negative, _ = shape
+def _sorted_singles(operands: Any, regions: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The operands of dots with the single terms of each sign in the order of memory, shared ones first; their regions."""
+    plus, minus, single, *_ = shape
     start = 2 * (plus + minus)
-    if single + negative > 1:
-        operands[:, start : start + single].sort(axis=1)
-        operands[:, start + single :].sort(axis=1)
-    return operands
+    for some in (slice(start, start + single), slice(start + single, None)):
+        if operands[:, some].shape[1] > 1:
+            at = np.arange(len(operands))[:, None], np.argsort(operands[:, some], axis=1)
+            operands[:, some], regions[:, some] = operands[:, some][at], regions[:, some][at]
+    return operands, regions
 
 
 def _padded(rows: Any, length: int) -> Any:
@@ -351,7 +355,7 @@ def _padded(rows: Any, length: int) -> Any:
 def _row_ids(rows: Any) -> tuple[Any, int]:
     """A number for each distinct row, counted in the order of their first appearance."""
     count, width = rows.shape
-    if (rows == rows[0]).all():
+    if count == 1 or (rows == rows[0]).all():
         return np.zeros(count, dtype=np.int64), 1
     keys = rows[:, 0] if width == 1 else (rows.astype(np.uint64) * _weights(width)).sum(axis=1, dtype=np.uint64)
     known: dict[int, int] = {}
@@ -373,6 +377,8 @@ def _weights(width: int) -> Any:
 
 def _grid(a: Any, b: Any) -> Any:
     """The member for each distinct row of a and each of b, if there is just one for every pair; else None."""
+    if len(a) == 1:
+        return np.zeros((1, 1), dtype=np.int64)
     ra, na = _row_ids(a)
     rb, nb = _row_ids(b)
     if na * nb != len(a):

@@ -6,6 +6,7 @@ place to others: what the way back needs stays, the rest of the forward pass is 
 
 from __future__ import annotations
 
+import itertools
 from bisect import insort
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from micrograd.compile.streams import Part, Stream, streams
-from micrograd.compile.vector import LANES, Loop, Rolled, shifted, views, with_views
+from micrograd.compile.vector import LANES, Loop, Rolled, flattened, shifted, views, with_views
 
 ALIGNED = 16  # shared numbers: groups begin at a multiple, so that vector registers are loaded from one line of the cache
 
@@ -22,16 +23,52 @@ def schedule(rolled: Rolled) -> Rolled:
     """The same program, in streams and in less memory.  The given one stays as it is."""
     new = replace(rolled, batch=streams(rolled.batch))
     units = [*new.before, *new.batch, *new.after]
-    for bank in (0, LANES):
-        moves = _Moves(new, units, bank)
-        units = [moves.unit(unit) for unit in units]
-        if bank:
-            new.lanes = moves.size
-        else:
-            new.shared = moves.size
+    book = _Book(units)
+    shared, own = (_Moves(new, book, bank) for bank in (0, LANES))
+    new.shared, new.lanes = shared.size, own.size
+    units = book.at(shared.moved(book) + own.moved(book))
     first, second = len(new.before), len(new.before) + len(new.batch)
     new.before, new.batch, new.after = units[:first], units[first:second], units[second:]
     return new
+
+
+class _Book:
+    """All addresses of a program's instructions, one after another, and which instruction each belongs to."""
+
+    def __init__(self, units: list[Any]) -> None:
+        self.units = units
+        of_units = [_all_views(unit) for unit in units]
+        self.views = [view for some in of_units for view in some]
+        self.flat, owners = flattened(self.views)
+        self.unit = np.repeat(np.arange(len(units)), [len(some) for some in of_units])[owners]
+        self.edges = np.concatenate([[0], np.cumsum([view.size for view in self.views], dtype=np.int64)]).tolist()
+        streamed = (isinstance(unit, Stream) for unit, some in zip(units, of_units, strict=True) for _ in some)
+        self.walking = [  # the views of loops and of streams
+            i for i, (view, is_streamed) in enumerate(zip(self.views, streamed, strict=True)) if is_streamed or _reach(view)
+        ]
+
+    def range(self, number: int) -> tuple[int, int]:
+        """The first and the last address that a view reaches."""
+        flat, reach = self.flat[self.edges[number] : self.edges[number + 1]], _reach(self.views[number])
+        return int(flat.min()) + min(reach, 0), int(flat.max()) + max(reach, 0)
+
+    def at(self, moves: Any) -> list[Any]:
+        """The instructions with all their addresses moved."""
+        flat, edges, numbers = self.flat + moves, self.edges, itertools.count()
+
+        def moved(unit: Any) -> Any:
+            if isinstance(unit, Stream):
+                return Stream([Part(moved(p.instruction), p.walk, p.lag, p.turned) for p in unit.parts])
+            if isinstance(unit, Loop):
+                return Loop(unit.turns, [moved(i) for i in unit.body])
+            return with_views(unit, [view if view is None else place(view) for view in views(unit)])
+
+        def place(view: Any) -> Any:
+            number = next(numbers)
+            new = flat[edges[number] : edges[number + 1]].reshape(view.shape)
+            return shifted(new, view.shift, view.turns) if _reach(view) else new
+
+        return [moved(unit) for unit in self.units]
 
 
 class _Moves:
@@ -40,52 +77,38 @@ class _Moves:
     They move in stretches, the numbers of a group; stretches that a loop walks through move together.
     """
 
-    def __init__(self, rolled: Rolled, units: list[Any], bank: int) -> None:
+    def __init__(self, rolled: Rolled, book: _Book, bank: int) -> None:
         self.bank = bank
         self.starts, end = rolled.stretches[bank > 0], rolled.lanes if bank else rolled.shared
         self.lengths = np.diff(np.append(self.starts, end))
         count = len(self.starts)
         self.leader = np.arange(count)
-        touched = [self._touched(unit) for unit in units]
-        self._keep_loops_together(units)
+        self.mine = np.flatnonzero((book.flat >= LANES) == (bank > 0))
+        self.stretches = self._stretch(book.flat[self.mine] - bank)
+        walks = self._walks(book)
+        self._keep_together([walk[1:] for walk in walks])
         fixed = self._fixed(rolled)
-        begins, ends = np.full(count, len(units)), np.full(count, -1)
-        for i, stretches in enumerate(touched):
-            mine = self.leader[stretches]
-            np.minimum.at(begins, mine, i)
-            np.maximum.at(ends, mine, i)
+        begins, ends = np.full(count, len(book.units)), np.full(count, -1)
+        leaders, unit = self.leader[self.stretches], book.unit[self.mine]
+        ends[leaders] = unit  # the last one that is written stays
+        begins[leaders[::-1]] = unit[::-1]
+        for i, low, high in walks:
+            some = self.leader[low : high + 1]
+            begins[some], ends[some] = np.minimum(begins[some], i), np.maximum(ends[some], i)
         self.delta = np.zeros(count, dtype=np.int64)
-        self.size = self._allocate(fixed, begins, ends, len(units))
-
-    def _mine(self, view: Any) -> Any:
-        flat = np.asarray(view).ravel()
-        reach = getattr(view, "shift", 0) * (getattr(view, "turns", 1) - 1)
-        flat = np.concatenate([flat, flat + reach]) if reach else flat
-        return flat[flat >= LANES] - LANES if self.bank else flat[flat < LANES]
+        self.size = self._allocate(fixed, begins, ends, len(book.units))
 
     def _stretch(self, places: Any) -> Any:
         return np.searchsorted(self.starts, places, side="right") - 1
 
-    def _touched(self, unit: Any) -> Any:
-        """The stretches that an instruction reads or writes, loops and streams in one."""
-        found = []
-        for view in _all_views(unit):
-            mine = self._mine(view)
-            if len(mine):
-                stretches = self._stretch(mine)
-                found.append(np.arange(stretches.min(), stretches.max() + 1) if getattr(view, "shift", 0) else stretches)
-        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+    def _walks(self, book: _Book) -> list[tuple[int, int, int]]:
+        """For the views of loops and streams their instruction, and the first and the last stretch that they come to."""
+        found = [(int(book.unit[book.edges[i]]), *book.range(i)) for i in book.walking]
+        mine = [(unit, low - self.bank, high - self.bank) for unit, low, high in found if (low >= LANES) == (self.bank > 0)]
+        return [(unit, *self._stretch([low, high]).tolist()) for unit, low, high in mine]
 
-    def _keep_loops_together(self, units: list[Any]) -> None:
-        """Stretches that a view of a loop or of a stream walks through have one leader."""
-        spans = []
-        for unit in units:
-            for view in _all_views(unit):
-                if getattr(view, "shift", 0) or isinstance(unit, Stream):
-                    mine = self._mine(view)
-                    if len(mine):
-                        stretches = self._stretch(mine)
-                        spans.append((int(stretches.min()), int(stretches.max())))
+    def _keep_together(self, spans: list[tuple[int, ...]]) -> None:
+        """Stretches that one view walks through have one leader."""
         reach = -1
         for low, high in sorted(spans):
             if low <= reach:
@@ -99,9 +122,8 @@ class _Moves:
         ends = [base + space.size for space, base in rolled.spaces if (base >= LANES) == (self.bank > 0)]
         kept = max([*ends, 0 if self.bank else len(rolled.constants)], default=0) - self.bank
         fixed[self.starts < kept] = True
-        outputs = self._mine(rolled.outputs)
-        if len(outputs):
-            fixed[self._stretch(outputs)] = True
+        outputs = rolled.outputs[(rolled.outputs >= LANES) == (self.bank > 0)]
+        fixed[self._stretch(outputs - self.bank)] = True
         for start, end in () if self.bank else (rolled.sums, rolled.results):
             if start < end:
                 fixed[self._stretch(np.arange(start, end))] = True
@@ -145,20 +167,16 @@ class _Moves:
                 gaps = _merged(gaps)
         return top
 
-    def unit(self, unit: Any) -> Any:
-        """An instruction at its new places."""
-        if isinstance(unit, Stream):
-            return Stream([Part(self.unit(p.instruction), p.walk, p.lag, p.turned) for p in unit.parts])
-        if isinstance(unit, Loop):
-            return Loop(unit.turns, [self.unit(i) for i in unit.body])
-        return with_views(unit, [self.view(v) for v in views(unit)])
+    def moved(self, book: _Book) -> Any:
+        """How far each address of the program moves."""
+        moves = np.zeros(len(book.flat), dtype=np.int64)
+        moves[self.mine] = self.delta[self.stretches]
+        return moves
 
-    def view(self, view: Any) -> Any:
-        if view is None or not view.size or (view.flat[0] >= LANES) != (self.bank > 0):
-            return view
-        flat = np.asarray(view)
-        moved = flat + self.delta[self._stretch(flat - self.bank)]
-        return shifted(moved, view.shift, view.turns) if getattr(view, "shift", 0) else moved
+
+def _reach(view: Any) -> int:
+    """How far a view has moved at the last turn of its loop."""
+    return getattr(view, "shift", 0) * (getattr(view, "turns", 1) - 1)
 
 
 def _all_views(unit: Any) -> list[Any]:

@@ -6,15 +6,13 @@ Where groups have few members, starting their loops and looking up their places 
 from __future__ import annotations
 
 import functools
-import re
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from micrograd.compile.dialect import C, assignments, number, template
-from micrograd.compile.emit import Term, write
-from micrograd.compile.places import Places
+from micrograd.compile.emit import write
+from micrograd.compile.places import Places, called
 from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import Loop, Map, Product, Rows, every, plain, reads, writes
 
@@ -51,7 +49,7 @@ class _Text:
     """Lines of straight code, in functions.  What one function makes and another one reads goes through memory."""
 
     def __init__(self, places: Places) -> None:
-        self.places = places
+        self.places, self.constants = places, len(places.rolled.constants)
         self.lines: list[tuple[str, int | None]] = []  # with the number of the version that a line puts into memory
         self.begins: list[int] = []  # the first lines of the functions
         self.versions: dict[int, int] = {}  # of the number that is at an address now
@@ -101,15 +99,17 @@ class _Text:
         return [address for address in every(view).tolist() if address in self.versions]
 
     def _map(self, i: Map, m: int) -> None:
-        operands, results = _template(i.kind, i.partials, len(i.ins))
-        names = {term: self.operand(int(view[m])) for term, view in zip(operands, i.ins, strict=True)}
-        code, values = write(results, names, C, self.fresh)
-        self.places.need(code)
-        self.lines += [(line, None) for line in assignments(code)]
-        self.operations += _work(i.kind, i.partials, len(i.ins))
-        for out, value in zip(i.outs, values, strict=True):
+        addresses = [int(view[m]) for view in i.ins]
+        operands = [self.operand(address) for address in addresses]
+        constants = [text if a < self.constants else None for a, text in zip(addresses, operands, strict=True)]
+        pattern = _pattern(i.kind, i.partials, tuple(constants))
+        self.places.needs |= pattern.needs
+        texts = [*operands, *(self.fresh() for _ in pattern.lines)]
+        self.lines += [(line.format(*texts), None) for line in pattern.lines]
+        self.operations += pattern.work
+        for out, value in zip(i.outs, pattern.values, strict=True):
             if out is not None:
-                self.put(int(out[m]), value)
+                self.put(int(out[m]), value.format(*texts))
 
     def _sum(self, i: Product | Rows, c: Any, a: Any, b: Any) -> None:
         """A dot, a sum or the largest of some numbers."""
@@ -135,11 +135,10 @@ class _Text:
 
     def operand(self, address: int) -> str:
         """The name of the number at an address, which is read from memory at its first use in a function."""
-        constants = self.places.rolled.constants
-        if address < len(constants):
-            return number(float(constants[address]))
+        if address < self.constants:
+            return number(float(self.places.rolled.constants[address]))
         if address not in self.names:
-            self.names[address] = self._named(self._place(address))
+            self.names[address] = self._named(self.places.place(address))
             if address in self.versions:
                 self.read.add(self.versions[address])
         return self.names[address]
@@ -149,39 +148,43 @@ class _Text:
         self.names[address] = value
         self.count += 1
         self.versions[address] = self.count
-        self.lines.append((f"{self._place(address)} = {value};", self.count))
+        self.lines.append((f"{self.places.place(address)} = {value};", self.count))
 
     def fresh(self) -> str:
         self.count += 1
         return f"x{self.count}"
-
-    def _place(self, address: int) -> str:
-        base, start = self.places.base(np.array([address]))
-        return f"{base}[{address - start}]"
 
 
 def _members(instruction: Any) -> int:
     return len(instruction.ins[0]) if isinstance(instruction, Map) else int(instruction.c.size)
 
 
-def _template(kind: int, partials: tuple[int, ...], count: int) -> tuple[list[Term], list[Any]]:
-    op = KINDS[kind].op
-    return template(kind, (count,) if op is not None and op.arity is None else partials)
+class _Pattern(NamedTuple):
+    """A member of a group as text: ``{0}``, ``{1}``, ... are its operands, and after them the name that each line gives."""
+
+    lines: list[str]
+    values: list[str]
+    needs: set[str]  # sections of the kernels
+    work: int  # about how many operations it takes: a product with its sum is one
 
 
 @functools.lru_cache(maxsize=4096)
-def _work(kind: int, partials: tuple[int, ...], count: int) -> int:
-    """About how many operations a member of a group with so many operands takes: a product with its sum is one."""
-    operands, results = _template(kind, partials, count)
-    code, _ = write(results, dict.fromkeys(operands, "x"), C, lambda: "t")
-    calls = {name for _, text in code for name in re.findall(r"mg_(\w+)\(", text)}
-    return -(-count // 2) + CALL * len(calls - _SHORT)
+def _pattern(kind: int, partials: tuple[int, ...], constants: tuple[str | None, ...]) -> _Pattern:
+    """The pattern of a kind of instruction, of which some operands are constants."""
+    op, count = KINDS[kind].op, len(constants)
+    operands, results = template(kind, (count,) if op is not None and op.arity is None else partials)
+    names = {term: constant or f"{{{i}}}" for i, (term, constant) in enumerate(zip(operands, constants, strict=True))}
+    numbers = itertools.count(count)
+    code, values = write(results, names, C, lambda: f"{{{next(numbers)}}}")
+    needs = called(code)
+    return _Pattern(assignments(code), values, needs, -(-count // 2) + CALL * len(needs - _SHORT))
 
 
 def _size(instruction: Any) -> tuple[int, int]:
     """How many groups and operations an instruction has that can be written out."""
     if isinstance(instruction, Map):
-        return 1, len(instruction.ins[0]) * _work(instruction.kind, instruction.partials, len(instruction.ins))
+        unknown = (None,) * len(instruction.ins)
+        return 1, len(instruction.ins[0]) * _pattern(instruction.kind, instruction.partials, unknown).work
     if isinstance(instruction, Rows):
         return 1, instruction.a.size
     if isinstance(instruction, Product):

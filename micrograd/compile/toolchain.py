@@ -90,7 +90,7 @@ def load(*sources: str, extra: tuple[str, ...] = ()) -> Loaded:
             library = _LIBRARIES.get(key) or _from_cache(folder, key)
             if library is not None:
                 return Loaded(_LIBRARIES.setdefault(key, library), shlex.join(command), 0.0, True)
-            library, seconds = _build(folder, command, (*_native(folder, command), *extra), sources, key)
+            library, seconds = _built(folder, command, extra, sources, key)
             return Loaded(_LIBRARIES.setdefault(key, library), shlex.join(command), seconds, False)
         except (_CompilerError, OSError) as fault:  # noqa: PERF203
             reasons[f"{shlex.join(command)}: {fault}"] = None
@@ -166,6 +166,22 @@ def _trial(folder: Path, command: tuple[str, ...]) -> tuple[str, ...] | str:
         except _CompilerError as fault:  # noqa: PERF203
             reason = str(fault)
     return reason
+
+
+_KNOWN: dict[tuple[str, ...], tuple[str, ...]] = {}  # by command: the flags of most machines if they work, () if not
+
+
+def _built(
+    folder: Path, command: tuple[str, ...], extra: tuple[str, ...], sources: tuple[str, ...], key: str
+) -> tuple[ctypes.CDLL, float]:
+    """What sources compile to, by a compiler's flags.  A trifle is tried only where those of most machines do not work."""
+    if command not in _KNOWN:
+        _KNOWN[command] = ()
+        with contextlib.suppress(_CompilerError):
+            made = _build(folder, command, (*NATIVE[0], *extra), sources, key)
+            _KNOWN[command] = NATIVE[0]
+            return made
+    return _build(folder, command, (*(_KNOWN[command] or _native(folder, command)), *extra), sources, key)
 
 
 def _build(

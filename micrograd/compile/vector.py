@@ -116,7 +116,7 @@ class Rolled:
     batch: Instructions = ()  # on each example
     after: Instructions = ()  # on sums over the examples
     spaces: list[tuple[tapes.Space, int]] = field(default_factory=list)  # with the address of its first number
-    constants: Any = None  # the first addresses hold these numbers
+    constants: Any = ()  # the first addresses hold these numbers
     outputs: Any = None  # the address of each
     shared: int = 0  # how many shared numbers
     lanes: int = 0  # how many numbers an example
@@ -141,43 +141,34 @@ class Rolled:
 
     def verify(self) -> Rolled:
         """This program, or ValueError for an address outside of its memory or one that is read before it is written."""
-        known = np.zeros(self.shared + self.lanes, dtype=bool)
-        known[: len(self.constants)] = True
-        for space, base in self.spaces:
-            known[self._slots(base + np.arange(space.size))] = True
-        for _, instructions in self.phases():
-            for instruction in instructions:
-                self._verify(instruction, known)
-        if not known[self._slots(self.outputs)].all():
+        units = [unit for _, instructions in self.phases() for unit in instructions]
+        parts = [(number, part) for number, unit in enumerate(units) for part in plain(unit)]
+        since = np.full(self.shared + self.lanes, len(units))  # the first instruction that writes a number
+        writers = [(number, view) for number, part in parts for view in writes(part)]
+        places, owners = self._slots([view for _, view in writers])
+        since[places[::-1]] = np.array([number for number, _ in writers], dtype=np.int64)[owners[::-1]]
+        since[: len(self.constants)] = -1
+        since[self._slots([base + np.arange(space.size) for space, base in self.spaces])[0]] = -1
+        readers = [(number, part, view) for number, part in parts for view in reads(part)]
+        # a turn of a loop may read what the turn before it wrote
+        ready = np.array([number + (part is not units[number]) for number, part, _ in readers], dtype=np.int64)
+        places, owners = self._slots([view for _, _, view in readers])
+        early = np.flatnonzero(since[places] >= ready[owners])
+        if len(early):
+            raise ValueError(f"vector program: {describe(readers[owners[early[0]]][1])!r} reads what is not there yet")
+        if (since[self._slots([self.outputs])[0]] == len(units)).any():
             raise ValueError("vector program: an output is not computed")
         return self
 
-    def _verify(self, instruction: Instruction, known: Any) -> None:
-        parts = plain(instruction)
-        if parts[0] is not instruction:  # a turn of a loop may read what the turn before it wrote
-            for part in parts:
-                for view in writes(part):
-                    known[self._slots(view)] = True
-        for part in parts:
-            for view in reads(part):
-                if not known[self._slots(view)].all():
-                    raise ValueError(f"vector program: {describe(part)!r} reads what is not there yet")
-            for view in writes(part):
-                known[self._slots(view)] = True
-
-    def _slots(self, view: Any) -> Any:
-        """The places of some addresses, at all turns of a loop, in one array of all the memory."""
-        at = np.asarray(view)
-        if getattr(view, "turns", 1) > 1:
-            at = at + (np.arange(view.turns) * view.shift).reshape(-1, *[1] * at.ndim)
-        if at.size and at.min() >= 0 and at.max() < self.shared:
-            return at  # nearly always
+    def _slots(self, some: Sequence[Any]) -> tuple[Any, Any]:
+        """The places of all addresses of some views in one array of all the memory, and the number of the view of each."""
+        at, owners = flattened([every(view) if getattr(view, "turns", 1) > 1 else view for view in some])
         own = at >= LANES
         if not np.where(own, at - LANES < self.lanes, (at >= 0) & (at < self.shared)).all():
             raise ValueError(
                 f"vector program: an address outside of {self.shared} shared numbers and {self.lanes} an example"
             )
-        return np.where(own, at - LANES + self.shared, at)
+        return np.where(own, at - LANES + self.shared, at), owners
 
     def __str__(self) -> str:
         lines = [f"{space!r} from {base}" for space, base in self.spaces]
@@ -254,6 +245,12 @@ def every(view: Any) -> Any:
     """All addresses that a view comes to lie on, in the turns of a loop too."""
     turns = np.arange(getattr(view, "turns", 1)) * getattr(view, "shift", 0)
     return (np.asarray(view).ravel()[:, None] + turns).ravel()
+
+
+def flattened(some: Sequence[Any]) -> tuple[Any, Any]:
+    """The addresses of several views one after another, and for each the number of the view that it is of."""
+    whole = np.concatenate([np.zeros(0, np.int64), *(np.asarray(view).ravel() for view in some)])
+    return whole, np.repeat(np.arange(len(some)), [view.size for view in some])
 
 
 def with_views(instruction: Instruction, new: Sequence[Any]) -> Instruction:

@@ -16,23 +16,14 @@ def strides(addresses: Any) -> tuple[int, ...] | None:
     >>> strides(np.array([3, 5, 8])) is None
     True
     """
-    steps = []
-    for axis in range(addresses.ndim):
-        step = 0
-        if addresses.shape[axis] > 1:
-            first = (
-                addresses.take([0, 1], axis=axis).reshape(2, -1)
-                if axis == 0
-                else np.moveaxis(addresses, axis, 0).reshape(addresses.shape[axis], -1)
-            )
-            step = int(first[1, 0] - first[0, 0])
-        steps.append(step)
-    expected = np.asarray(addresses.flat[0])
-    for axis, step in enumerate(steps):
-        shape = [1] * addresses.ndim
-        shape[axis] = -1
-        expected = expected + (np.arange(addresses.shape[axis]) * step).reshape(shape)
-    return tuple(steps) if np.array_equal(np.broadcast_to(expected, addresses.shape), addresses) else None
+    numbers = np.asarray(addresses)
+    expected, first, steps = numbers.flat[0], int(numbers.flat[0]), []
+    for axis, count in enumerate(numbers.shape):
+        beside = [0] * numbers.ndim
+        beside[axis] = min(1, count - 1)
+        steps.append(int(numbers[tuple(beside)]) - first)
+        expected = np.add.outer(expected, np.arange(count) * steps[-1])
+    return tuple(steps) if (expected == numbers).all() else None
 
 
 @dataclass

@@ -41,7 +41,9 @@ class Writer(Loops, Products, Straight, Tables):
                 break
             self.lanes *= 2
         self.batch = strips(rolled.batch, rolled.lanes)
-        for _ in range(2):  # the first writing finds out which leaves are copied, and whether the outputs can be apart
+        found: Any = None
+        while found != (found := (len(self.copied), self.results_apart)):
+            # written anew where it turned out that leaves have to be copied, or the outputs cannot be apart
             self.parts: list[str] = []
             self.table, self.table_size, self.scratch = {}, 0, 0
             self.text = self._program()

@@ -53,6 +53,7 @@ def gcc() -> str:
 def forget() -> None:
     """Make this process as a fresh one."""
     toolchain._LIBRARIES.clear()
+    toolchain._KNOWN.clear()
     toolchain._trial.cache_clear()
     toolchain._cpu.cache_clear()
     toolchain._private_folder.cache_clear()
@@ -633,14 +634,20 @@ def test_a_python_that_is_killed_leaves_nothing_that_is_loaded(hanging: Hanging,
 
 
 def test_a_compiler_that_is_killed(gcc: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = f"test -e {tmp_path}/once || {{ touch {tmp_path}/once; kill -9 $$; }}"
-    cc = script(tmp_path / "cc", 'case "$*" in *-DX*)', once, ";; esac", f'exec {gcc} "$@"')
+    cc = script(tmp_path / "cc", f'case "$*" in *-DX*) echo x >> {tmp_path}/killed; kill -9 $$;; esac', f'exec {gcc} "$@"')
     monkeypatch.setenv("CC", cc)
     loaded = load(SOURCE, extra=("-DX",))
     assert loaded.library.answer() == 42
-    assert (tmp_path / "once").exists()
+    assert (tmp_path / "killed").exists()
     assert loaded.compiler != cc
     assert leftovers(cache) == []
+
+
+def test_the_first_object_takes_one_run_of_the_compiler(gcc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("CC", script(tmp_path / "cc", f"echo called >> {log}", f'exec {gcc} "$@"'))
+    assert load(SOURCE).library.answer() == 42
+    assert log.read_text() == "called\n"
 
 
 # ---- at once

@@ -14,7 +14,7 @@ import numpy as np
 
 from micrograd.compile import parameters
 from micrograd.compile.arguments import Argument
-from micrograd.compile.jobs import EXAMPLES, INPUTS, JOB, PROGRAM, Entry, Inputs, form_of, is_plain, rows_of
+from micrograd.compile.jobs import EXAMPLES, INPUTS, JOB, PROGRAM, Entry, Inputs, forms, is_plain, rows_of
 from micrograd.compile.native import NativeKernel
 from micrograd.compile.program import Program
 from micrograd.compile.recording import Recording
@@ -108,9 +108,9 @@ class Driver:
         living, plain = Inputs(), Inputs()
         alone_each = self.program.batch is None
         alike: dict[Any, list[int]] = {}  # the numbers of examples of one form
-        for number in numbers:
-            example = data[number]
-            form = form_of(example) if alone_each and at_once and not own else None
+        examples = [data[number] for number in numbers]
+        found = forms(examples) if alone_each and at_once and not own else [None] * len(numbers)
+        for number, example, form in zip(numbers, examples, found, strict=True):
             if form is not None:
                 alike.setdefault(form, []).append(number)
                 continue

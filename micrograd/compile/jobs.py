@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,24 +78,38 @@ class Inputs:
         return [(group.numbers, group.jobs()) for group in self.groups.values()]
 
 
-_NUMBERS = {int, float}
+_NUMBERS, _ROWS = {int, float}, {list, tuple}
 
 
-def form_of(example: tuple[Any, ...]) -> Any:
-    """What examples have in common whose arguments are numbers and rows of numbers of one type; None for others."""
-    form: list[Any] = []
-    for x in example:
-        kind = type(x)
-        if kind is list or kind is tuple:
-            types = set(map(type, x))
-            if len(types) != 1 or not types <= _NUMBERS:
-                return None
-            form += (kind, len(x), *types)
-        elif kind is int or kind is float:
-            form.append(kind)
-        else:
-            return None
-    return tuple(form)
+def forms(examples: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """For each example what it has in common with others whose arguments are numbers and rows of numbers of one type; None
+    for all else.
+
+    >>> forms([(1, [0.5, 2.0]), (7, [1.0, 1.0]), (2, ["a"])])
+    [(<class 'int'>, (<class 'list'>, <class 'float'>, 2)), (<class 'int'>, (<class 'list'>, <class 'float'>, 2)), None]
+    """
+    if len(set(map(len, examples))) != 1:
+        return [None] * len(examples)
+    return [None if None in form else form for form in zip(*map(_forms, zip(*examples, strict=True)), strict=True)]
+
+
+def _forms(column: tuple[Any, ...]) -> list[Any]:
+    """The forms of one argument of all examples: at once where all are alike but for their lengths."""
+    kinds = set(map(type, column))
+    if kinds <= _NUMBERS:
+        return list(map(type, column))
+    if len(kinds) == 1 and kinds <= _ROWS and all(column):
+        types = set(map(type, chain.from_iterable(column)))
+        if len(types) == 1 and types <= _NUMBERS:
+            return list(zip(repeat(*kinds), repeat(*types), map(len, column)))  # noqa: B905 (the others have no end)
+    return list(map(_form, column))
+
+
+def _form(x: Any) -> Any:
+    """The form of one argument."""
+    kind = type(x)
+    types = set(map(type, x)) if kind in _ROWS else set()
+    return (kind, *types, len(x)) if len(types) == 1 and types <= _NUMBERS else kind if kind in _NUMBERS else None
 
 
 def is_plain(x: Any) -> bool:

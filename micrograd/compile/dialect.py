@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from micrograd.compile.emit import Code, Dialect, Term
+from micrograd.compile.emit import Code, Dialect, Term, ordered
 from micrograd.compile.tape import KINDS
 
-_C = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "neg": "(-{})", "div": "({} / {})", "where": "({} ? {} : {})",
-      "&": "({} & {})", "|": "({} | {})", "maximum": "mg_larger({}, {})"}  # fmt: skip
+_C = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "div": "({} / {})", "where": "({} ? {} : {})",
+      "&": "({} & {})", "|": "({} | {})", "maximum": "mg_larger({}, {})", "fms": "mg_fma({}, {}, -{})",
+      "fnma": "mg_fma(-{}, {}, {})"}  # fmt: skip
 
 
 def _spell(function: str, args: Sequence[str]) -> str:
-    if function == "pow" and (exponent := re.fullmatch(r"MG\((-?[\d.e+-]+)\)", args[1])):
-        power = _power(args[0], float(exponent[1]))
-        if power is not None:
-            return power
     if function in _C:
         return _C[function].format(*args)
     if function in ("<", "<=", ">", ">="):
         return f"({args[0]} {function} {args[1]})"
     return f"mg_{function}({', '.join(args)})"
-
-
-def _power(a: str, exponent: float) -> str | None:
-    """A power with a small whole or half exponent, without a logarithm."""
-    size = abs(exponent)
-    whole, half = divmod(size, 1.0)
-    if size > 4 or half not in (0.0, 0.5):
-        return None
-    factors = [a if half == 0.0 else f"mg_abs({a})"] * int(whole) + [f"mg_root({a})"] * (half == 0.5)
-    product = " * ".join(factors) or "MG(1.0)"
-    return f"({product})" if exponent >= 0 else f"(MG(1.0) / ({product}))"
 
 
 def number(x: float) -> str:
@@ -70,10 +57,43 @@ def template(kind: int, partials: tuple[int, ...]) -> tuple[list[Term], list[Any
         terms += [(x[i], i < n + single) for i in range(n, len(x))]
         for term, positive in sorted(terms, key=lambda t: not t[1]):
             value = (term if positive else -term) if value is None else (value + term if positive else value - term)
-        return x, [value]
+        return x, _fused(code, [value])
     op = KINDS[kind].op
     assert op is not None
     count = op.arity if op.arity is not None else partials[0]
     x = [code.operand(str(i)) for i in range(count)]
     value, derivatives = op.rule(code.xp, *x)
-    return x, [value, *(derivatives[j] for j in partials)] if op.arity is not None else [value]
+    return x, _fused(code, [value, *(derivatives[j] for j in partials)] if op.arity is not None else [value])
+
+
+def _fused(code: Code, outputs: list[Any]) -> list[Any]:
+    """The same numbers as processors make them best: ``a * b + c`` rounded once, small powers as products."""
+    uses = Counter(a for term in ordered(outputs, ()) for a in term.args if isinstance(a, Term))
+    uses.update(out for out in outputs if isinstance(out, Term))
+
+    def single(x: Any) -> bool:
+        return isinstance(x, Term) and x.function == "*" and uses[x] == 1
+
+    @functools.cache
+    def made(term: Term) -> Any:
+        function, args = term.function, term.args
+        if function in ("+", "-") and single(args[1]):
+            return code.line("fma" if function == "+" else "fnma", *map(of, args[1].args), of(args[0]))
+        if function in ("+", "-") and single(args[0]):
+            return code.line("fma" if function == "+" else "fms", *map(of, args[0].args), of(args[1]))
+        if function == "pow" and isinstance(args[1], float) and abs(args[1]) <= 4 and args[1] % 0.5 == 0.0:
+            return _power(code, of(args[0]), args[1])
+        return term if term.function.startswith("$") else code.line(function, *map(of, args))
+
+    def of(x: Any) -> Any:
+        return made(x) if isinstance(x, Term) else x
+
+    return [of(out) for out in outputs]
+
+
+def _power(code: Code, a: Any, exponent: float) -> Any:
+    """A power with a small whole or half exponent, without a logarithm."""
+    whole, half = divmod(abs(exponent), 1.0)
+    factors = [code.line("abs", a) if half else a] * int(whole) + ([code.line("root", a)] if half else [])
+    product: Any = functools.reduce(lambda x, y: code.line("*", x, y), factors) if factors else 1.0
+    return product if exponent >= 0 else code.line("div", 1.0, product)

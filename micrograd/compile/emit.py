@@ -7,7 +7,7 @@ expression once, and a dialect spells them in C or in NumPy.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,18 @@ class Dialect:
     number: Callable[[float], str]
 
 
+def ordered(outputs: Sequence[Any], given: Container[Term]) -> list[Term]:
+    """The terms that some terms are made of, each after its arguments, but for those that are given."""
+    needed: set[Term] = set()
+    stack = [out for out in outputs if isinstance(out, Term)]
+    while stack:
+        term = stack.pop()
+        if term not in needed and term not in given:
+            needed.add(term)
+            stack += [a for a in term.args if isinstance(a, Term)]
+    return sorted(needed, key=lambda t: t.index)
+
+
 def write(
     outputs: Sequence[Any], names: dict[Term, str], dialect: Dialect, fresh: Callable[[], str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
@@ -150,19 +162,12 @@ def write(
 
     ``names`` holds the operands' names; ``fresh`` gives new ones.
     """
-    needed: set[Term] = set()
-    stack = [out for out in outputs if isinstance(out, Term)]
-    while stack:
-        term = stack.pop()
-        if term not in needed and term not in names:
-            needed.add(term)
-            stack += [a for a in term.args if isinstance(a, Term)]
 
     def text(x: Any) -> str:
         return names[x] if isinstance(x, Term) else dialect.number(x)
 
     lines = []
-    for term in sorted(needed, key=lambda t: t.index):
+    for term in ordered(outputs, names):
         expression = dialect.spell(term.function, [text(a) for a in term.args])
         names[term] = fresh()
         lines.append((names[term], expression))

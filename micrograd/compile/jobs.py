@@ -101,7 +101,7 @@ def _forms(column: tuple[Any, ...]) -> list[Any]:
     if len(kinds) == 1 and kinds <= _ROWS and all(column):
         types = set(map(type, chain.from_iterable(column)))
         if len(types) == 1 and types <= _NUMBERS:
-            return list(zip(repeat(*kinds), repeat(*types), map(len, column)))  # noqa: B905 (the others have no end)
+            return list(zip(repeat(*kinds), repeat(*types), map(len, column)))
     return list(map(_form, column))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import queue
@@ -12,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from micrograd.compile import toolchain
+from micrograd.compile import interpreter, toolchain
 from micrograd.compile.buffers import aligned
 from micrograd.compile.vector import LANES, Rolled
-from micrograd.compile.writer import CHUNKS, EACH, EXAMPLES, NUMBERS, OUTPUTS, Writer
+from micrograd.compile.writer import CHUNKS, EACH, EXAMPLES, NUMBERS, OUTPUTS, TABLE, Writer
 
 
 def _unused() -> int:
@@ -33,18 +34,28 @@ class NativeKernel:
 
     The numbers of the examples worked on together are scratch, which kernels share that never run at the same time: what one
     leaves in the processor's cache the next one writes over there.  ``scratch`` has it by its size.
+
+    A small program is not compiled before that pays, or its address is asked for: see :mod:`interpreter`.
     """
 
     name = "native"
 
-    def __init__(self, rolled: Rolled, dtype: Any, threads: int, scratch: dict[int, Any]) -> None:
-        writer = Writer(rolled, "double" if dtype == np.float64 else "float")
-        self.table = writer.tables()
-        self.loaded = toolchain.load(*writer.units())
+    def __init__(self, rolled: Rolled, dtype: Any, threads: int, scratch: dict[int, Any], stats: Any) -> None:
+        real = "double" if dtype == np.float64 else "float"
+        writer = Writer(rolled, real)
+        code = interpreter.code(rolled, writer.written_out, writer.results_apart)
+        self.sources, self.flags, self.own_table = writer.units(), interpreter.EXACT if code else (), writer.tables()
+        self.stats, self.runs = stats, 0  # how often it is still run by the interpreter
+        loaded = toolchain.find(*self.sources, extra=self.flags) if code else None
+        if code and not loaded:
+            loaded, self.runs = toolchain.load(interpreter.source(real), extra=self.flags), code.runs
+        loaded = loaded or toolchain.load(*self.sources, extra=self.flags)
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
-        self.w = aligned(rolled.shared + 16, self.dtype)
+        self.w = aligned(code.end if self.runs and code else rolled.shared + 16, self.dtype)
         with np.errstate(over="ignore"):  # in single precision a large number is infinite
             self.w[: len(rolled.constants)] = rolled.constants
+            if self.runs and code:
+                self.w[code.start :] = code.literals
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
         first, self.length = writer.results()
         self.picked = slice(first, first + len(rolled.outputs) - len(self.lanes))
@@ -58,11 +69,11 @@ class NativeKernel:
         self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
         self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()
-        arrays = (self.w, None, self.v, self.s, self.table)
-        places = (None if array is None else array.ctypes.data for array in arrays)
+        places = (self.w.ctypes.data, None, self.v.ctypes.data, self.s.ctypes.data, None)
         pointers, indexes = map(ctypes.addressof, (self.pointers, self.indexes))
         self.frame = (ctypes.c_void_p * 9)(pointers, indexes, *places, 1, None)  # the arguments of mg_run
-        self.c_call, self.at_frame = self.loaded.library.mg_call, ctypes.byref(self.frame)
+        self.at_frame = ctypes.byref(self.frame)
+        self._run_by(loaded, code.rows if self.runs and code else self.own_table)
         self.sizes = [space.size for space, _ in rolled.spaces]
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
@@ -71,6 +82,19 @@ class NativeKernel:
         self.present: Any = None  # the last inputs, where all of them are pointed at
         self.kept: dict[int, Any] = {}
         self.bytes = self.w.nbytes + own + self.s.nbytes + self.table.nbytes
+
+    def _run_by(self, loaded: toolchain.Loaded, table: Any) -> None:
+        """Let an object run this program from now on, the program's own or the interpreter."""
+        self.loaded, self.table, self.c_call = loaded, table, loaded.library.mg_call
+        self.frame[TABLE] = table.ctypes.data
+        self.stats.compiler_calls += not loaded.cached
+
+    def compile(self) -> None:
+        """End with the interpreter; where there is no compiler any more it stays."""
+        if self.runs:
+            self.runs = 0
+            with contextlib.suppress(toolchain.NoCompiler):
+                self._run_by(toolchain.load(*self.sources, extra=self.flags), self.own_table)
 
     def _fresh(self) -> Any:
         """The outputs of the next run: a part of an array that nobody holds a part of any more, or of a new one."""
@@ -91,6 +115,10 @@ class NativeKernel:
         """The shared outputs, and those of each example, a row each, None if there are none; the caller may keep both."""
         if inputs is not self.present:
             self._hold(inputs)
+        if self.runs == 1:
+            self.compile()
+        elif self.runs:
+            self.runs -= 1
         result, lanes = self._fresh(), None
         self.frame[EXAMPLES] = examples
         if len(self.lanes):
@@ -108,6 +136,7 @@ class NativeKernel:
 
         A ``brief`` run has numbers of its own and keeps all other threads waiting, so that it needs no lock.
         """
+        self.compile()
         self._hold(inputs)
         if self.present is None or len(self.lanes) or (self.threads > 1 and self.rolled.lanes):
             return None
@@ -150,6 +179,7 @@ class NativeKernel:
     @property
     def address(self) -> int:
         """Where ``mg_run`` lies."""
+        self.compile()
         return ctypes.cast(self.loaded.library.mg_run, ctypes.c_void_p).value or 0
 
     @functools.cached_property

@@ -395,9 +395,7 @@ class Program:
         """A vector program on the backend that was asked for, or is there."""
         if self.backend != "numpy":
             try:
-                kernel = NativeKernel(rolled, self.dtype, self.threads, self._scratch)
-                self.stats.compiler_calls += not kernel.loaded.cached
-                return kernel
+                return NativeKernel(rolled, self.dtype, self.threads, self._scratch, self.stats)
             except NoCompiler as error:
                 if self.backend == "native":
                     raise

@@ -371,8 +371,11 @@ def _row_ids(rows: Any) -> tuple[Any, int]:
 
 @functools.cache
 def _weights(width: int) -> Any:
-    """Odd numbers without a pattern, by which the entries of a row are multiplied for its key."""
-    return np.random.default_rng(width).integers(1, 1 << 63, width, dtype=np.uint64) | np.uint64(1)
+    """Odd numbers without a pattern, by which the entries of a row are multiplied for its key: those of splitmix64."""
+    x = np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31)) | np.uint64(1)
 
 
 def _grid(a: Any, b: Any) -> Any:
@@ -397,9 +400,8 @@ def _complete_blocks(a: Any, b: Any, most: int) -> list[Any]:
     """The members apart by blocks in which every row of a meets every row of b; none where there are more than ``most``."""
     ra, na = _row_ids(a)
     rb, nb = _row_ids(b)
-    random = np.random.default_rng(0).integers(1, 1 << 62, max(na, 1), dtype=np.int64)
-    meets = np.zeros(nb, dtype=np.int64)
-    np.add.at(meets, rb, random[ra])
+    meets = np.zeros(nb, dtype=np.uint64)
+    np.add.at(meets, rb, _weights(max(na, 1))[ra])
     block_of_b, count = _row_ids(meets[:, None])
     if count > most:
         return []

@@ -6,22 +6,19 @@ Where groups have few members, starting their loops and looking up their places 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from micrograd.compile.dialect import C, assignments, number, template
-from micrograd.compile.emit import write
+from micrograd.compile.dialect import C, assignments, number
 from micrograd.compile.places import Places, called
-from micrograd.compile.tape import KINDS
+from micrograd.compile.scalars import WRITTEN, Pattern, of_map, patterns
 from micrograd.compile.vector import Loop, Map, Product, Rows, every, plain, reads, writes
 
 MOST = 6_000  # operations: a compiler takes about a second for so many
 GROUP = 32  # about how many operations, written out, take as long as the loops of a group
 CALL = 30  # operations in a function such as exp, which compilers put in line
 FUNCTION = 400  # operations in a function: compilers slow down on long ones
-_SHORT = {"larger", "abs", "sqrt", "root", "sign_of"}  # functions of an operation or two
-_WRITTEN = (Map, Product, Rows)
+_SHORT = {"fma", "neg", "larger", "abs", "sqrt", "root", "sign_of"}  # functions of an operation or two
 
 
 class Straight(Places):
@@ -37,9 +34,8 @@ class Straight(Places):
         integer, as that needs its table in memory."""
         text = _Text(self)
         for instruction in instructions:
-            if isinstance(instruction, _WRITTEN):
-                for member in range(_members(instruction)):
-                    text.member(instruction, member)
+            if isinstance(instruction, WRITTEN):
+                text.members(instruction)
             else:
                 text.block(instruction, statements(instruction))
         return text.functions()
@@ -69,19 +65,21 @@ class _Text:
         parts = [self.lines[begin:end] for begin, end in zip(self.begins, [*self.begins[1:], None], strict=True)]
         return ["\n".join(line for line, version in part if version is None or version in read) for part in parts]
 
-    def member(self, instruction: Any, m: int) -> None:
-        """One member of a group."""
-        if self.operations >= FUNCTION:
-            self.begin()
-        if isinstance(instruction, Map):
-            self._map(instruction, m)
-        elif isinstance(instruction, Product):
-            row, column = divmod(m, len(instruction.b))
-            self._sum(instruction, instruction.c[row, column], instruction.a[row], instruction.b[column])
-        else:
-            length = None if instruction.lengths is None else instruction.lengths[m]
-            b = None if instruction.b is None else instruction.b[m, :length]
-            self._sum(instruction, instruction.c[m], instruction.a[m, :length], b)
+    def members(self, instruction: Any) -> None:
+        """All members of a group."""
+        for pattern, operands, outs in patterns(instruction):
+            lines, values, needs, work = _written(pattern)
+            self.places.needs |= needs
+            for m, addresses in enumerate(operands.tolist()):
+                if self.operations >= FUNCTION:
+                    self.begin()
+                texts = [self.operand(address) for address in addresses]
+                texts += [self.fresh() for _ in lines]
+                self.lines += [(line.format(*texts), None) for line in lines]
+                self.operations += work
+                for out, value in zip(outs, values, strict=True):
+                    if out is not None:
+                        self.put(int(out[m]), value.format(*texts))
 
     def block(self, instruction: Any, text: str) -> None:
         """Statements that read and write memory."""
@@ -98,47 +96,13 @@ class _Text:
         """Of the addresses of a view those whose numbers were made here."""
         return [address for address in every(view).tolist() if address in self.versions]
 
-    def _map(self, i: Map, m: int) -> None:
-        addresses = [int(view[m]) for view in i.ins]
-        operands = [self.operand(address) for address in addresses]
-        constants = [text if a < self.constants else None for a, text in zip(addresses, operands, strict=True)]
-        pattern = _pattern(i.kind, i.partials, tuple(constants))
-        self.places.needs |= pattern.needs
-        texts = [*operands, *(self.fresh() for _ in pattern.lines)]
-        self.lines += [(line.format(*texts), None) for line in pattern.lines]
-        self.operations += pattern.work
-        for out, value in zip(i.outs, pattern.values, strict=True):
-            if out is not None:
-                self.put(int(out[m]), value.format(*texts))
-
-    def _sum(self, i: Product | Rows, c: Any, a: Any, b: Any) -> None:
-        """A dot, a sum or the largest of some numbers."""
-        terms = [self.operand(int(x)) for x in a]
-        if b is not None:
-            terms = [f"{x} * {self.operand(int(y))}" for x, y in zip(terms, b, strict=True)]
-        self.operations += len(terms)
-        if getattr(i, "largest", False):
-            name = terms[0]
-            for term in terms[1:]:
-                name = self._named(f"mg_larger({name}, {term})")
-        else:
-            sign = " - " if i.sign < 0 else " + "
-            start = self.operand(int(c)) + sign if i.add else sign.strip(" +")
-            name = self._named(start + sign.join(terms))
-        self.put(int(c), name)
-
-    def _named(self, text: str) -> str:
-        """The name of a new number."""
-        name = self.fresh()
-        self.lines.append((f"const real {name} = {text};", None))
-        return name
-
     def operand(self, address: int) -> str:
         """The name of the number at an address, which is read from memory at its first use in a function."""
         if address < self.constants:
             return number(float(self.places.rolled.constants[address]))
         if address not in self.names:
-            self.names[address] = self._named(self.places.place(address))
+            self.names[address] = name = self.fresh()
+            self.lines.append((f"const real {name} = {self.places.place(address)};", None))
             if address in self.versions:
                 self.read.add(self.versions[address])
         return self.names[address]
@@ -155,36 +119,25 @@ class _Text:
         return f"x{self.count}"
 
 
-def _members(instruction: Any) -> int:
-    return len(instruction.ins[0]) if isinstance(instruction, Map) else int(instruction.c.size)
-
-
-class _Pattern(NamedTuple):
-    """A member of a group as text: ``{0}``, ``{1}``, ... are its operands, and after them the name that each line gives."""
-
-    lines: list[str]
-    values: list[str]
-    needs: set[str]  # sections of the kernels
-    work: int  # about how many operations it takes: a product with its sum is one
-
-
 @functools.lru_cache(maxsize=4096)
-def _pattern(kind: int, partials: tuple[int, ...], constants: tuple[str | None, ...]) -> _Pattern:
-    """The pattern of a kind of instruction, of which some operands are constants."""
-    op, count = KINDS[kind].op, len(constants)
-    operands, results = template(kind, (count,) if op is not None and op.arity is None else partials)
-    names = {term: constant or f"{{{i}}}" for i, (term, constant) in enumerate(zip(operands, constants, strict=True))}
-    numbers = itertools.count(count)
-    code, values = write(results, names, C, lambda: f"{{{next(numbers)}}}")
+def _written(pattern: Pattern) -> tuple[list[str], list[str], set[str], int]:
+    """A pattern as text, of which ``{0}``, ``{1}``, ... are its numbers: its steps, its values, the sections of the kernels
+    that it needs, and about how many operations it takes, where a product with its sum is one."""
+
+    def text(place: int | float) -> str:
+        return f"{{{place}}}" if isinstance(place, int) else C.number(place)
+
+    names = range(pattern.operands, pattern.operands + len(pattern.steps))
+    code = [(text(n), C.spell(f, [text(a) for a in args])) for n, (f, args) in zip(names, pattern.steps, strict=True)]
     needs = called(code)
-    return _Pattern(assignments(code), values, needs, -(-count // 2) + CALL * len(needs - _SHORT))
+    return assignments(code), list(map(text, pattern.values)), needs, -(-pattern.operands // 2) + CALL * len(needs - _SHORT)
 
 
 def _size(instruction: Any) -> tuple[int, int]:
     """How many groups and operations an instruction has that can be written out."""
     if isinstance(instruction, Map):
-        unknown = (None,) * len(instruction.ins)
-        return 1, len(instruction.ins[0]) * _pattern(instruction.kind, instruction.partials, unknown).work
+        pattern = of_map(instruction.kind, instruction.partials, len(instruction.ins))
+        return 1, len(instruction.ins[0]) * _written(pattern)[3]
     if isinstance(instruction, Rows):
         return 1, instruction.a.size
     if isinstance(instruction, Product):

@@ -41,6 +41,7 @@ class Writer(Loops, Products, Straight, Tables):
                 break
             self.lanes *= 2
         self.batch = strips(rolled.batch, rolled.lanes)
+        self.written_out = not rolled.lanes and self.is_straight([*rolled.before, *rolled.after])
         found: Any = None
         while found != (found := (len(self.copied), self.results_apart)):
             # written anew where it turned out that leaves have to be copied, or the outputs cannot be apart
@@ -122,7 +123,7 @@ class Writer(Loops, Products, Straight, Tables):
     def _phase(self, name: str, instructions: Sequence[Instruction], later: Sequence[Instruction]) -> str:
         """Functions of some statements each, and the calls of them; what comes later may read what they write."""
         self.phase, self.later = instructions, later
-        if not self.rolled.lanes and self.is_straight(instructions):
+        if self.written_out:
             bodies = self.straight(instructions, self.statements)
         else:
             starts = range(0, len(instructions), STATEMENTS)
@@ -179,8 +180,6 @@ MACROS = """#ifdef __clang__  // without -fopenmp-simd the pragmas are left out,
 #define MG_STATE const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, const int32_t *t, \\
   long first, long last, long count
 #define MG_USED (void)in, (void)ix, (void)w, (void)o, (void)v, (void)s, (void)t, (void)first, (void)last, (void)count
-static inline __attribute__((unused)) real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
-static inline __attribute__((unused)) real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqrt(a) + 0; }
 """
 ENTRY = "void mg_{name}(const real *const *in, const int64_t *const *ix, real *w, real *o, const int32_t *t)"
 BATCH = (
@@ -192,7 +191,7 @@ RUN_HEAD = (
     "void mg_run(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, "
     "const int32_t *t, long examples, real *out)"
 )
-NUMBERS, OUTPUTS, EXAMPLES, EACH = 2, 3, 7, 8  # the arguments of mg_run, by number, that change from call to call
+NUMBERS, OUTPUTS, TABLE, EXAMPLES, EACH = 2, 3, 6, 7, 8  # the arguments of mg_run, by number, that change from call to call
 CALL = """// The same with its arguments in an array, for who calls it from a language that takes long over each.
 void mg_call(void *const *a) { mg_run(a[0], a[1], a[2], a[3], a[4], a[5], a[6], (long)(intptr_t)a[7], a[8]); }
 """

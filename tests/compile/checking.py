@@ -120,6 +120,10 @@ def check_gradients(program: Any, case: Case, examples: list[Any], runs: list[tu
     expected_value = stack([value for value, _ in runs]) if case.size and not case.reduce else _total(runs, 0) * weight
 
     value, gradients = compiled.value_and_grad(*args, wrt=program.differentiable)
+    if getattr(compiled._last.kernel, "runs", 0):  # the interpreter and the compiled program give the same bits
+        compiled._last.kernel.compile()
+        again = compiled.value_and_grad(*args, wrt=program.differentiable)
+        np.testing.assert_array_equal(trees.flatten(again)[0], trees.flatten((value, gradients))[0], str((case, program)))
     expected_value.check(value, (case, "value", program))
     per_example = [Expected(g.numbers[:split], g.slack[:split]) * weight for _, g in runs]
     _arranged(program, case, examples, per_example).check(trees.flatten(gradients)[0], (case, "gradient", program))

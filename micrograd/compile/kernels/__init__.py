@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import re
+from pathlib import Path
 
-FILES = ("math.h", "matmul.h", "train.h", "call.h")
+FILES = ("math.h", "matmul.h", "train.h", "call.h", "interpret.h")
 
 
 @functools.lru_cache(maxsize=256)
@@ -54,7 +54,7 @@ def _made_for(name: str) -> tuple[str, str]:
 def _sections() -> dict[str, tuple[list[str], str]]:
     sections: dict[str, tuple[list[str], str]] = {}
     for file in FILES:
-        text = (importlib.resources.files(__name__) / file).read_text()
+        text = Path(__file__).with_name(file).read_text(encoding="utf-8")
         for part in re.split(r"^//@ ", text, flags=re.M)[1:]:
             head, _, body = part.partition("\n")
             name, _, needs = head.partition(":")

@@ -41,9 +41,21 @@ MG_INLINE real mg_real(mg_uint u) {
   memcpy(&x, &u, sizeof x);
   return x;
 }
+#ifdef MG_EXACT  // compilers make -(x * y + z) of a fused operation into -x * y - z, which may be the other zero
+MG_INLINE real mg_neg(real x) { return mg_real(mg_bits(x) ^ (mg_uint)1 << (8 * sizeof x - 1)); }
+#else
+MG_INLINE real mg_neg(real x) { return -x; }
+#endif
 MG_INLINE real mg_abs(real x) { return MG_LIBM(__builtin_fabs)(x); }
 MG_INLINE real mg_sqrt(real x) { return MG_LIBM(sqrt)(x); }
+#if MG_FLOAT ? defined(__FP_FAST_FMAF) : defined(__FP_FAST_FMA)  // rounded once, where that is as fast
+MG_INLINE real mg_fma(real x, real y, real z) { return MG_LIBM(__builtin_fma)(x, y, z); }
+#else
+MG_INLINE real mg_fma(real x, real y, real z) { return x * y + z; }
+#endif
 MG_INLINE real mg_sign_of(real x, real sign) { return MG_LIBM(__builtin_copysign)(x, sign); }
+MG_INLINE real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
+MG_INLINE real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqrt(a) + 0; }
 
 //@ reduce: needs base
 // x = k log 2 + r, |r| <= log(2)/2, by Cody and Waite's two-part constant; adding 1.5 * 2^digits rounds to the nearest

@@ -1,0 +1,259 @@
+"""The interpreter: small programs begin on it, and not a bit changes when they are compiled."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from face import close
+
+import micrograd
+from micrograd import Value, trees
+from micrograd.compile import interpreter, straight, toolchain
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program is compiled yet."""
+    monkeypatch.setenv("MICROGRAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setattr(toolchain, "find", lambda *sources, extra=(): None)
+
+
+def numbers(result: Any) -> Any:
+    return np.array(trees.flatten(result, "numbers")[0], float)
+
+
+def bits(result: Any) -> bytes:
+    """The numbers of a result bit by bit; those that are none are all alike."""
+    found = numbers(result)
+    found[np.isnan(found)] = NAN
+    return found.tobytes()
+
+
+def begun(fn: Callable[..., Any], *args: Any, dtype: str = "float64") -> tuple[Any, Any, Any]:
+    """A program that runs on the interpreter, its kernel, and its value and gradients."""
+    program = micrograd.compile(fn, backend="native", dtype=dtype)
+    result = program.value_and_grad(*args, wrt=tuple(range(len(args))))
+    kernel = program._last.kernel
+    assert kernel.runs > 0
+    assert program.stats.backend == "native"
+    return program, kernel, result
+
+
+def check(fn: Callable[..., Any], *args: Any, dtype: str = "float64") -> None:
+    """The interpreter gives what NumPy gives, and the compiled program the same bits as the interpreter."""
+    program, kernel, result = begun(fn, *args, dtype=dtype)
+    wrt = tuple(range(len(args)))
+    expected = micrograd.compile(fn, backend="numpy", dtype=dtype).value_and_grad(*args, wrt=wrt)
+    tolerance = 1e-12 if dtype == "float64" else 1e-4
+    np.testing.assert_allclose(numbers(result), numbers(expected), rtol=tolerance, atol=tolerance)
+    before = kernel.loaded
+    kernel.compile()
+    assert kernel.runs == 0
+    assert kernel.loaded is not before
+    assert bits(program.value_and_grad(*args, wrt=wrt)) == bits(result)
+
+
+def minors(m: Any) -> Any:
+    if len(m) == 1:
+        return m[0][0]
+    return sum((-1.0) ** j * m[0][j] * minors([row[:j] + row[j + 1 :] for row in m[1:]]) for j in range(len(m)))
+
+
+def elimination(m: Any) -> Any:
+    m, product = [list(row) for row in m], 1.0
+    for k, top in enumerate(m):
+        product = product * top[k]
+        for row in m[k + 1 :]:
+            factor = row[k] / top[k]
+            row[k:] = [a - factor * b for a, b in zip(row[k:], top[k:], strict=True)]
+    return product
+
+
+def spring(start: Any) -> Any:
+    x, v = start
+    for _ in range(40):
+        x, v = x + 0.01 * v, v - 0.01 * (x + 0.3 * v * v)
+    return x * v
+
+
+def matrix(n: int) -> list[list[float]]:
+    return (np.random.default_rng(n).normal(size=(n, n)) + 2.0 * np.eye(n)).tolist()  # type: ignore[no-any-return]
+
+
+PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "plus and minus": (lambda x, y: x + y - 3.0 - (2.0 - x) + x, (1.3, 0.7)),
+    "products": (lambda x, y: x * y * x - 2.5 * y, (1.3, 0.7)),
+    "quotients": (lambda x, y: x / y + 1.0 / x - y / 3.0, (1.3, 0.7)),
+    "a negative": (lambda x: -x, (1.3,)),
+    "an argument as it is": (lambda x: x, (1.3,)),
+    "a constant": (lambda x: 2.0 + 0.0 * x, (1.3,)),
+    "powers": (lambda x, y: x**2 + y**3 - x**-1 + x**4 * y**-2, (1.3, 0.7)),
+    "roots": (lambda x, y: micrograd.sqrt(x) * micrograd.sqrt(y), (1.3, 0.7)),
+    "the larger and the smaller": (lambda x, y: micrograd.maximum(x, y) * 2.0 + micrograd.minimum(x, y * y), (1.3, 0.7)),
+    "minus zero": (lambda x, y: -(x * y + (y - 0.7) * -x), (0.0, 0.7)),
+    "absolute": (lambda x, y: abs(x - 2.0) * abs(y), (1.3, 0.7)),
+    "a choice": (lambda x, y: micrograd.where(x > y, x * 2.0, y) + micrograd.where(x <= y, 1.0, y * x), (1.3, 0.7)),
+    "a dot": (lambda w, x: micrograd.dot(w, x, 0.25), ([0.1, 0.2, 0.3], [1.5, -2.0, 0.75])),
+    "a long sum": (lambda xs: sum(x * x for x in xs), ([0.1 * i for i in range(20)],)),
+    "a difference of sums": (lambda xs: sum(xs) - sum(x * y for x, y in itertools.pairwise(xs)), ([0.1, 0.7, 3.0],)),
+    "a matrix and a vector": (
+        lambda m, x: sum(sum(a * b for a, b in zip(row, x, strict=True)) ** 2 for row in m),
+        (matrix(3), [0.3, -0.2, 0.9]),
+    ),
+    "minors": (minors, (matrix(5),)),
+    "elimination": (elimination, (matrix(6),)),
+    "a loop": (spring, ([1.0, 0.2],)),
+    "relu": (lambda xs: sum(micrograd.relu(x - 0.5) * x for x in xs), ([0.1, 0.7, 3.0],)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_not_a_bit_changes_when_a_program_is_compiled(name: str, dtype: str) -> None:
+    function, args = PROGRAMS[name]
+    check(function, *args, dtype=dtype)
+
+
+def drawn(seed: int) -> Callable[[Any], Any]:
+    """A random function of arithmetic on what came before, in which numbers are used again."""
+    rng = random.Random(seed)
+    binary = [operator.add, operator.sub, operator.mul, lambda a, b: a / (2.0 + b * b), micrograd.maximum]
+    unary = [operator.neg, abs, lambda a: a**2, lambda a: 1.5 * a, lambda a: micrograd.sqrt(1.0 + a * a), lambda a: 0.5 - a]
+    size = rng.choice([5, 20, 60])
+    plan = [(rng.choice(binary if rng.random() < 0.7 else unary), rng.random(), rng.random()) for _ in range(size)]
+    ends = [rng.random() for _ in range(4)]
+
+    def function(xs: Any) -> Any:
+        made = list(xs)
+        for step, one, other in plan:
+            some = [made[int(one * len(made))], made[int(other * len(made))]]
+            made.append(step(*some) if step in binary else step(some[0]))
+            made[-1] = made[-1] / (1.0 + abs(made[-1]))  # so that numbers stay of one size
+        return functools.reduce(operator.add, [made[int(e * len(made))] * (0.5 + e) for e in ends], made[-1])
+
+    return function
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("seed", range(40))
+def test_random_arithmetic(seed: int, dtype: str) -> None:
+    check(drawn(seed), np.random.default_rng(seed).normal(size=5).tolist(), dtype=dtype)
+
+
+@pytest.mark.parametrize("x", [0.0, -0.0, INF, -INF, NAN, 5e-324, 1.7e308, -1e-310])
+def test_odd_numbers(x: float) -> None:
+    def function(x: Any, y: Any) -> Any:
+        return x * y + abs(x) - micrograd.maximum(x, y) / x + micrograd.where(x >= y, -x, y * y - x)
+
+    for args in ((x, 2.0), (2.0, x), (x, x)):
+        program, kernel, result = begun(function, *args)
+        kernel.compile()
+        assert bits(program.value_and_grad(*args, wrt=(0, 1))) == bits(result)
+
+
+def test_a_program_is_compiled_when_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter, "WORTH", 60)
+    program, kernel, result = begun(lambda x, y: x * y + x, 3.0, 4.0)
+    loaded, calls = kernel.loaded, []
+    load = toolchain.load
+    monkeypatch.setattr(toolchain, "load", lambda *a, **k: calls.append(1) or load(*a, **k))
+    compiler_calls = program.stats.compiler_calls
+    runs = kernel.runs
+    assert 1 < runs < 60
+    for left in range(runs, 1, -1):
+        assert (kernel.runs, kernel.loaded, calls) == (left, loaded, [])
+        assert program.value_and_grad(3.0, 4.0, wrt=(0, 1)) == result
+    assert program.value_and_grad(3.0, 4.0, wrt=(0, 1)) == result
+    assert kernel.loaded is not loaded
+    assert calls == [1]
+    assert program.stats.compiler_calls == compiler_calls + (not kernel.loaded.cached)
+    assert program.value_and_grad(5.0, 4.0, wrt=(0, 1)) == (25.0, (5.0, 5.0))
+    assert calls == [1]
+
+
+def test_what_is_run_often_is_compiled_at_once() -> None:
+    x = np.array([1.0, 2.0])
+    program = micrograd.compile(lambda x: x[0] * x[1] + x[1], backend="native")
+    first = program.value_and_grad(x)
+    kernel = program._last.kernel
+    assert kernel.runs
+    assert bits(program.bind(x)()) == bits(first)
+    assert not kernel.runs
+
+    w = Value(0.0)
+    loss = micrograd.compile(lambda x, y: (w * x - y) ** 2, backend="native")
+    loss.backward(1.0, 2.0)
+    kernel = loss._last.kernel
+    assert kernel.runs
+    micrograd.fit(loss, [(1.0, 2.0), (2.0, 4.0)], micrograd.optim.SGD([w], lr=0.1), 3, 1, progress=False)
+    assert not loss._last.kernel.runs
+
+
+def test_where_the_compiler_has_gone_the_interpreter_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*sources: str, extra: tuple[str, ...] = ()) -> Any:
+        raise toolchain.NoCompiler("gone")
+
+    x = np.array([1.5, 2.0])
+    program, kernel, result = begun(lambda x: x[0] * x[1] - x[0] / x[1], x)
+    monkeypatch.setattr(toolchain, "load", gone)
+    bound = program.bind(x, wrt=(0,))
+    for _ in range(300):
+        assert bits(bound()) == bits(result)
+    assert bits(program.value_and_grad(x, wrt=(0,))) == bits(result)
+    assert not kernel.runs
+
+
+def test_a_program_that_was_compiled_before_is_not_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, kernel, result = begun(lambda x, y: x * y * y - 7.0, 3.0, 4.0)
+    kernel.compile()
+    monkeypatch.undo()
+    again = micrograd.compile(lambda x, y: x * y * y - 7.0, backend="native")
+    assert bits(again.value_and_grad(3.0, 4.0, wrt=(0, 1))) == bits(result)
+    assert again._last.kernel.runs == 0
+    assert again.stats.compiler_calls == 0
+
+
+NOT = {
+    "exp": (lambda x: micrograd.exp(x), (0.5,), {}),
+    "a batch": (lambda x: x * x, (np.arange(3.0),), {"batch": 0}),
+    "take": (lambda t, i: micrograd.take(t, i) * 2.0, ([1.0, 2.0], 1), {}),
+    "many": (lambda xs: sum(1.0 / (i + x) for i, x in enumerate(xs)), ([0.5] * 3000,), {}),
+}
+
+
+@pytest.mark.parametrize("name", NOT)
+def test_what_is_not_interpreted(name: str) -> None:
+    function, args, how = NOT[name]
+    program = micrograd.compile(function, backend="native", **how)
+    program(*args)
+    assert program._last.kernel.runs == 0
+
+
+def test_sums_of_kernels_are_not_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def function(xs: Any) -> Any:
+        return sum(x * x for x in xs)
+
+    xs = [0.1 * i for i in range(20)]
+    _, _, result = begun(function, xs)
+    monkeypatch.setattr(straight, "MOST", 0)
+    program = micrograd.compile(function, backend="native")
+    close(program.value_and_grad(xs)[0], result[0])
+    assert program._last.kernel.runs == 0
+
+
+@pytest.mark.parametrize("real", ["double", "float"])
+def test_it_compiles_without_a_warning(real: str, tmp_path: Path) -> None:
+    (tmp_path / "interpreter.c").write_text(interpreter.source(real))
+    command = [*(toolchain.compiler() or ["cc"]), "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "interpreter.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)

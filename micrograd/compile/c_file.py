@@ -118,7 +118,7 @@ def _runs_of(table: Any, owner: Any, period: int, least: int) -> tuple[Any, int]
 
 
 def _plain_number(x: float) -> str:
-    return "NAN" if x != x else repr(x).replace("inf", "INFINITY")
+    return "MG_NAN" if x != x else repr(x).replace("inf", "MG_INFINITY")
 
 
 def _header(rolled: Rolled, writer: Writer) -> str:

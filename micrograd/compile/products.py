@@ -52,6 +52,8 @@ class Products(Places):
                     f"{cr} * L",
                     add,
                 )
+        elif r == s == 1:
+            call = f"*({pc}) {'+=' if add else '='} {self.call('dot', k, pa, ak, pb, bk)}"
         elif k == 1:
             call = self._outer((pa, ar), (pb, bs), (pc, cr, cs), (r, s), add)
         elif s == 1 and ak == bk == 1:

@@ -1,7 +1,6 @@
 //@ base: needs
 // `real` is defined before this text. Sums of products are written a * b + c, for the compiler to contract where it has FMA;
 // nothing below is wrong where it has not. Selections are conditional expressions, so that loops over lanes vectorise.
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #define MG_IS_float 1
@@ -14,7 +13,7 @@
 #if MG_FLOAT
 typedef int32_t mg_int;
 typedef uint32_t mg_uint;
-#define MG_LIBM(name) name##f
+#define MG_LIBM(name) __builtin_##name##f  // of the C library, without the headers that take long to read
 #define MG_NUMBER(c) c##f
 #define MG_DIGITS 23    // bits of the stored significand
 #define MG_BIAS 127     // of the exponent
@@ -23,7 +22,7 @@ typedef uint32_t mg_uint;
 #else
 typedef int64_t mg_int;
 typedef uint64_t mg_uint;
-#define MG_LIBM(name) name
+#define MG_LIBM(name) __builtin_##name
 #define MG_NUMBER(c) c
 #define MG_DIGITS 52
 #define MG_BIAS 1023
@@ -46,14 +45,14 @@ MG_INLINE real mg_neg(real x) { return mg_real(mg_bits(x) ^ (mg_uint)1 << (8 * s
 #else
 MG_INLINE real mg_neg(real x) { return -x; }
 #endif
-MG_INLINE real mg_abs(real x) { return MG_LIBM(__builtin_fabs)(x); }
+MG_INLINE real mg_abs(real x) { return MG_LIBM(fabs)(x); }
 MG_INLINE real mg_sqrt(real x) { return MG_LIBM(sqrt)(x); }
 #if MG_FLOAT ? defined(__FP_FAST_FMAF) : defined(__FP_FAST_FMA)  // rounded once, where that is as fast
-MG_INLINE real mg_fma(real x, real y, real z) { return MG_LIBM(__builtin_fma)(x, y, z); }
+MG_INLINE real mg_fma(real x, real y, real z) { return MG_LIBM(fma)(x, y, z); }
 #else
 MG_INLINE real mg_fma(real x, real y, real z) { return x * y + z; }
 #endif
-MG_INLINE real mg_sign_of(real x, real sign) { return MG_LIBM(__builtin_copysign)(x, sign); }
+MG_INLINE real mg_sign_of(real x, real sign) { return MG_LIBM(copysign)(x, sign); }
 MG_INLINE real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
 MG_INLINE real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqrt(a) + 0; }
 

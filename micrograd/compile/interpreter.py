@@ -59,8 +59,8 @@ def code(rolled: Rolled, straight: bool, apart: bool) -> Code | None:
 
 
 def _is_exact(rolled: Rolled, straight: bool) -> bool:
-    """Whether all operations of a program are known, and not too many."""
-    size = 0
+    """Whether all operations of a program are known, and there are not too many of them, or of numbers to copy."""
+    size = sum(space.size for space, _ in rolled.spaces)
     for unit in (*rolled.before, *rolled.after):
         turns = unit.turns if isinstance(unit, Loop) else 1
         for part in plain(unit):

@@ -92,9 +92,9 @@ class NativeKernel:
     def compile(self) -> None:
         """End with the interpreter; where there is no compiler any more it stays."""
         if self.runs:
-            self.runs = 0
             with contextlib.suppress(toolchain.NoCompiler):
                 self._run_by(toolchain.load(*self.sources, extra=self.flags), self.own_table)
+            self.runs = 0  # not before: where the compiler is interrupted, the next run calls it again
 
     def _fresh(self) -> Any:
         """The outputs of the next run: a part of an array that nobody holds a part of any more, or of a new one."""

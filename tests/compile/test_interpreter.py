@@ -214,6 +214,23 @@ def test_where_the_compiler_has_gone_the_interpreter_goes_on(monkeypatch: pytest
     assert not kernel.runs
 
 
+def test_an_interrupted_compiler_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, kernel, result = begun(lambda x, y: x / y + x * 0.125, 3.0, 4.0)
+    kernel.runs, load = 1, toolchain.load
+
+    def interrupted(*sources: str, extra: tuple[str, ...] = ()) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(toolchain, "load", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        program.value_and_grad(3.0, 4.0, wrt=(0, 1))
+    monkeypatch.setattr(toolchain, "load", load)
+    before = kernel.loaded
+    assert bits(program.value_and_grad(3.0, 4.0, wrt=(0, 1))) == bits(result)
+    assert kernel.loaded is not before
+    assert kernel.runs == 0
+
+
 def test_a_program_that_was_compiled_before_is_not_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     _, kernel, result = begun(lambda x, y: x * y * y - 7.0, 3.0, 4.0)
     kernel.compile()
@@ -228,6 +245,7 @@ NOT = {
     "exp": (lambda x: micrograd.exp(x), (0.5,), {}),
     "a batch": (lambda x: x * x, (np.arange(3.0),), {"batch": 0}),
     "take": (lambda t, i: micrograd.take(t, i) * 2.0, ([1.0, 2.0], 1), {}),
+    "one of many": (lambda xs: xs[0] * 2.0, (np.zeros(10_000),), {}),
     "many": (lambda xs: sum(1.0 / (i + x) for i, x in enumerate(xs)), ([0.5] * 3000,), {}),
 }
 

@@ -12,8 +12,8 @@ from micrograd.compile.emit import Code, Dialect, Term, ordered
 from micrograd.compile.tape import KINDS
 
 _C = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "div": "({} / {})", "where": "({} ? {} : {})",
-      "&": "({} & {})", "|": "({} | {})", "maximum": "mg_larger({}, {})", "fms": "mg_fma({}, {}, -{})",
-      "fnma": "mg_fma(-{}, {}, {})"}  # fmt: skip
+      "&": "({} & {})", "|": "({} | {})", "maximum": "mg_larger({}, {})", "fms": "mg_fma({}, {}, mg_neg({}))",
+      "fnma": "mg_fma(mg_neg({}), {}, {})"}  # fmt: skip
 
 
 def _spell(function: str, args: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from micrograd.compile.scalars import WRITTEN, Pattern, patterns
 from micrograd.compile.vector import Loop, Map, Rolled, plain
 from micrograd.compile.writer import CALL
 
-MOST = 6_000  # operations that are handed over
+SMALL = 6_000  # operations, numbers that are copied and results of a program that is interpreted, at most
 WORTH = 20_000_000  # operations that take as long as the compiler does
 EXACT = ("-ffp-contract=off", "-DMG_EXACT")  # with these flags a compiled program rounds as the interpreter does
 # by the number that the C knows them by
@@ -40,8 +40,8 @@ class Code(NamedTuple):
 
     @property
     def runs(self) -> int:
-        """After how many runs the program is better compiled."""
-        return WORTH // len(self.rows)
+        """After how many runs the program is better compiled, one at least."""
+        return max(1, WORTH // len(self.rows))
 
 
 def source(real: str) -> str:
@@ -59,8 +59,10 @@ def code(rolled: Rolled, straight: bool, apart: bool) -> Code | None:
 
 
 def _is_exact(rolled: Rolled, straight: bool) -> bool:
-    """Whether all operations of a program are known, and there are not too many of them, or of numbers to copy."""
-    size = sum(space.size for space, _ in rolled.spaces)
+    """Whether all operations of a program are known, and it is small."""
+    size = sum(space.size for space, _ in rolled.spaces) + len(rolled.outputs)
+    if size > SMALL:
+        return False
     for unit in (*rolled.before, *rolled.after):
         turns = unit.turns if isinstance(unit, Loop) else 1
         for part in plain(unit):
@@ -68,7 +70,7 @@ def _is_exact(rolled: Rolled, straight: bool) -> bool:
                 return False
             for pattern, operands, _ in patterns(part):
                 size += turns * len(operands) * (len(pattern.steps) + 1)
-                if size > MOST or any(function not in _NUMBERS for function, _ in pattern.steps):
+                if size > SMALL or any(function not in _NUMBERS for function, _ in pattern.steps):
                     return False
     return True
 

@@ -87,8 +87,11 @@ def forms(examples: Sequence[tuple[Any, ...]]) -> list[Any]:
 
     >>> forms([(1, [0.5, 2.0]), (7, [1.0, 1.0]), (2, ["a"])])
     [(<class 'int'>, (<class 'list'>, <class 'float'>, 2)), (<class 'int'>, (<class 'list'>, <class 'float'>, 2)), None]
+    >>> forms([(), ()])
+    [None, None]
     """
-    if len(set(map(len, examples))) != 1:
+    lengths = set(map(len, examples))
+    if len(lengths) != 1 or 0 in lengths:
         return [None] * len(examples)
     return [None if None in form else form for form in zip(*map(_forms, zip(*examples, strict=True)), strict=True)]
 

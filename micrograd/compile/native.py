@@ -7,7 +7,7 @@ import ctypes
 import functools
 import queue
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from micrograd.compile import interpreter, toolchain
 from micrograd.compile.buffers import aligned
 from micrograd.compile.vector import LANES, Rolled
-from micrograd.compile.writer import CHUNKS, EACH, EXAMPLES, NUMBERS, OUTPUTS, TABLE, Writer
+from micrograd.compile.writer import CHUNKS, EACH, EXAMPLES, NUMBERS, OUTPUTS, Writer
 
 
 def _unused() -> int:
@@ -44,17 +44,19 @@ class NativeKernel:
         real = "double" if dtype == np.float64 else "float"
         writer = Writer(rolled, real)
         code = interpreter.code(rolled, writer.written_out, writer.results_apart)
-        self.sources, self.flags, self.own_table = writer.units(), interpreter.EXACT if code else (), writer.tables()
-        self.stats, self.runs = stats, 0  # how often it is still run by the interpreter
-        loaded = toolchain.find(*self.sources, extra=self.flags) if code else None
-        if code and not loaded:
-            loaded, self.runs = toolchain.load(interpreter.source(real), extra=self.flags), code.runs
-        loaded = loaded or toolchain.load(*self.sources, extra=self.flags)
+        sources, flags = writer.units(), interpreter.EXACT if code else ()
+        self.load: Callable[[], toolchain.Loaded] = lambda: toolchain.load(*sources, extra=flags)
+        found = toolchain.find(*sources, extra=flags) if code else None
+        code = code if not found else None  # a program that was compiled before is not interpreted
+        self.loaded = found or (toolchain.load(interpreter.source(real), extra=flags) if code else self.load())
+        self.runs = code.runs if code else 0  # how often the interpreter runs it, the last time included
+        self.c_call, self.stats, self.table = self.loaded.library.mg_call, stats, writer.tables()
+        stats.compiler_calls += not self.loaded.cached
         self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
-        self.w = aligned(code.end if self.runs and code else rolled.shared + 16, self.dtype)
+        self.w = aligned(code.end if code else rolled.shared + 16, self.dtype)
         with np.errstate(over="ignore"):  # in single precision a large number is infinite
             self.w[: len(rolled.constants)] = rolled.constants
-            if self.runs and code:
+            if code:
                 self.w[code.start :] = code.literals
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
         first, self.length = writer.results()
@@ -65,15 +67,15 @@ class NativeKernel:
         if size not in scratch:
             scratch[size] = aligned(size, self.dtype)
             own = scratch[size].nbytes
-        self.v = scratch[size]
+        self.v = code.rows if code else scratch[size]  # a program without examples has no use for these
         self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
         self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()
-        places = (self.w.ctypes.data, None, self.v.ctypes.data, self.s.ctypes.data, None)
+        arrays = (self.w, None, self.v, self.s, self.table)
+        places = (None if array is None else array.ctypes.data for array in arrays)
         pointers, indexes = map(ctypes.addressof, (self.pointers, self.indexes))
         self.frame = (ctypes.c_void_p * 9)(pointers, indexes, *places, 1, None)  # the arguments of mg_run
         self.at_frame = ctypes.byref(self.frame)
-        self._run_by(loaded, code.rows if self.runs and code else self.own_table)
         self.sizes = [space.size for space, _ in rolled.spaces]
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
@@ -83,17 +85,13 @@ class NativeKernel:
         self.kept: dict[int, Any] = {}
         self.bytes = self.w.nbytes + own + self.s.nbytes + self.table.nbytes
 
-    def _run_by(self, loaded: toolchain.Loaded, table: Any) -> None:
-        """Let an object run this program from now on, the program's own or the interpreter."""
-        self.loaded, self.table, self.c_call = loaded, table, loaded.library.mg_call
-        self.frame[TABLE] = table.ctypes.data
-        self.stats.compiler_calls += not loaded.cached
-
     def compile(self) -> None:
         """End with the interpreter; where there is no compiler any more it stays."""
         if self.runs:
             with contextlib.suppress(toolchain.NoCompiler):
-                self._run_by(toolchain.load(*self.sources, extra=self.flags), self.own_table)
+                self.loaded = self.load()
+                self.c_call = self.loaded.library.mg_call
+                self.stats.compiler_calls += not self.loaded.cached
             self.runs = 0  # not before: where the compiler is interrupted, the next run calls it again
 
     def _fresh(self) -> Any:

@@ -191,7 +191,7 @@ RUN_HEAD = (
     "void mg_run(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, "
     "const int32_t *t, long examples, real *out)"
 )
-NUMBERS, OUTPUTS, TABLE, EXAMPLES, EACH = 2, 3, 6, 7, 8  # the arguments of mg_run, by number, that change from call to call
+NUMBERS, OUTPUTS, EXAMPLES, EACH = 2, 3, 7, 8  # the arguments of mg_run, by number, that change from call to call
 CALL = """// The same with its arguments in an array, for who calls it from a language that takes long over each.
 void mg_call(void *const *a) { mg_run(a[0], a[1], a[2], a[3], a[4], a[5], a[6], (long)(intptr_t)a[7], a[8]); }
 """

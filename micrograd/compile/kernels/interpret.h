@@ -1,16 +1,16 @@
 //@ interpret: needs base
-// Operations as numbers in t, five for each: which one, the place of its result, those of its operands. All places are in w.
-#define MG_X w[t[2]]
-#define MG_Y w[t[3]]
-#define MG_Z w[t[4]]
-#define MG_CASE(number, value) case number: w[t[1]] = (value); break;
+// Operations as numbers in v, five for each: which one, the place of its result, those of its operands. All places are in w.
+#define MG_X w[n[2]]
+#define MG_Y w[n[3]]
+#define MG_Z w[n[4]]
+#define MG_CASE(number, value) case number: w[n[1]] = (value); break;
 void mg_run(const real *const *in, const int64_t *const *ix, real *w, real *o, real *v, real *s, const int32_t *t,
             long examples, real *out) {
-  (void)ix, (void)v, (void)s, (void)examples, (void)out;
-  for (;; t += 5) switch (t[0]) {
+  (void)ix, (void)s, (void)t, (void)examples, (void)out;
+  for (const int32_t *n = (const void *)v;; n += 5) switch (n[0]) {
     case 0: return;
-    case 1: memcpy(w + t[1], in[t[2]], t[3] * sizeof(real)); break;
-    case 2: memcpy(o + t[1], w + t[2], t[3] * sizeof(real)); break;
+    case 1: memcpy(w + n[1], in[n[2]], n[3] * sizeof(real)); break;
+    case 2: memcpy(o + n[1], w + n[2], n[3] * sizeof(real)); break;
     MG_CASE(3, MG_X)
     MG_CASE(4, MG_X + MG_Y)
     MG_CASE(5, MG_X - MG_Y)

@@ -253,7 +253,7 @@ class _Flattening:
             negated = i < 0
             if negated:
                 i = ~i
-            node = position[i]
+            node = self.written(i) if i in self.largest else position[i]
             if node >= 0:
                 terms[2 + negated].append(node)
                 continue

@@ -677,3 +677,26 @@ def test_derivatives_within_a_compiled_function_are_refused() -> None:
 def test_a_column_of_truths_is_a_column_of_numbers(backend: str) -> None:
     program = micrograd.compile(lambda x, y: x * y, batch=(0, 0), reduce="sum", backend=backend)
     assert program(np.array([1.0, 2.0, 4.0]), np.array([True, False, True])) == 5.0
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: micrograd.dot([x], [y], micrograd.maximum(x, y)),
+        lambda x, y: micrograd.dot([micrograd.maximum(x, y)], [y], micrograd.minimum(x, 2.0 * y)),
+        lambda x, y: micrograd.dot([x], [y], -micrograd.maximum(x, y)),
+        lambda x, y: micrograd.dot([x, x], [y, y], micrograd.maximum(micrograd.maximum(x, y), x * y)),
+        lambda x, y: micrograd.mean([micrograd.maximum(x, y), x, y]),
+        lambda x, y: micrograd.mean([micrograd.maximum(x, y), micrograd.maximum(2.0 * x, y)]) * x,
+        lambda x, y: micrograd.sum([micrograd.maximum(x, y), x]) - micrograd.maximum(x, y * y),
+    ],
+)
+def test_a_maximum_in_a_sum_is_no_sum(function: Any) -> None:
+    program = micrograd.compile(function, backend="numpy")
+    for args in ((0.3, -0.7), (-0.7, 0.3), (0.5, 0.5)):
+        value, gradients = program.value_and_grad(*args, wrt=(0, 1))
+        leaves = [Value(x) for x in args]
+        expected = function(*leaves)
+        expected.backward()
+        close(value, expected.data)
+        close(gradients, [v.grad for v in leaves])

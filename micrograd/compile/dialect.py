@@ -11,9 +11,9 @@ from typing import Any
 from micrograd.compile.emit import Code, Dialect, Term, ordered
 from micrograd.compile.tape import KINDS
 
-_C = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "div": "({} / {})", "where": "({} ? {} : {})",
-      "&": "({} & {})", "|": "({} | {})", "maximum": "mg_larger({}, {})", "fms": "mg_fma({}, {}, mg_neg({}))",
-      "fnma": "mg_fma(mg_neg({}), {}, {})"}  # fmt: skip
+_C = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "neg": "(-{})", "div": "({} / {})", "where": "({} ? {} : {})",
+      "&": "({} & {})", "|": "({} | {})", "maximum": "mg_larger({}, {})", "fms": "mg_fma({}, {}, -{})",
+      "fnma": "mg_fma(-{}, {}, {})"}  # fmt: skip
 
 
 def _spell(function: str, args: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from micrograd.compile.kernels import prelude
 from micrograd.compile.scalars import WRITTEN, Pattern, patterns
-from micrograd.compile.vector import Loop, Map, Rolled, plain
+from micrograd.compile.vector import Rolled
 from micrograd.compile.writer import CALL
 
 SMALL = 6_000  # operations, numbers that are copied and results of a program that is interpreted, at most
@@ -49,29 +49,26 @@ def source(real: str) -> str:
     return "\n".join([f"#define real {real}", prelude(frozenset(["interpret"])), CALL])
 
 
-def code(rolled: Rolled, straight: bool, apart: bool) -> Code | None:
-    """A vector program as the interpreter's code; ``apart`` says that the outputs lie side by side in ``rolled.results``.
+def code(rolled: Rolled, apart: bool) -> Code | None:
+    """Straight code as the interpreter's code; ``apart`` says that the outputs lie side by side in ``rolled.results``.
 
-    None where it is too large or has operations that the interpreter has not, and, unless it is compiled as ``straight``
-    code, where it has sums, which may be added up in another order.
+    None where the program is too large or has operations that the interpreter has not.
     """
-    return _Coder(rolled, apart).code() if not rolled.lanes and _is_exact(rolled, straight) else None
+    return _Coder(rolled, apart).code() if _is_known(rolled) else None
 
 
-def _is_exact(rolled: Rolled, straight: bool) -> bool:
-    """Whether all operations of a program are known, and it is small."""
+def _is_known(rolled: Rolled) -> bool:
+    """Whether the interpreter has all operations of a program, and it is small."""
     size = sum(space.size for space, _ in rolled.spaces) + len(rolled.outputs)
     if size > SMALL:
         return False
-    for unit in (*rolled.before, *rolled.after):
-        turns = unit.turns if isinstance(unit, Loop) else 1
-        for part in plain(unit):
-            if not isinstance(part, WRITTEN if straight else Map):
+    for instruction in (*rolled.before, *rolled.after):
+        if not isinstance(instruction, WRITTEN):
+            return False
+        for pattern, operands, _ in patterns(instruction):
+            size += len(operands) * (len(pattern.steps) + 1)
+            if size > SMALL or any(function not in _NUMBERS for function, _ in pattern.steps):
                 return False
-            for pattern, operands, _ in patterns(part):
-                size += turns * len(operands) * (len(pattern.steps) + 1)
-                if size > SMALL or any(function not in _NUMBERS for function, _ in pattern.steps):
-                    return False
     return True
 
 
@@ -89,10 +86,8 @@ class _Coder:
         rolled, outputs = self.rolled, self.rolled.outputs.tolist()
         leaves = [(base, k, space.size) for k, (space, base) in enumerate(rolled.spaces) if space.kind == "real"]
         parts = [_rows([("in", *leaf, 0) for leaf in leaves if leaf[2]])]
-        for unit in (*rolled.before, *rolled.after):
-            for turn in range(unit.turns) if isinstance(unit, Loop) else [0]:
-                for one in unit.unrolled(turn) if isinstance(unit, Loop) else [unit]:
-                    parts += [self._members(*part) for part in patterns(one)]
+        for instruction in (*rolled.before, *rolled.after):
+            parts += [self._members(*part) for part in patterns(instruction)]
         start, end = rolled.results
         outs = [("out", 0, start, end - start, 0)] if self.apart else [("out", i, at, 1, 0) for i, at in enumerate(outputs)]
         rows = np.concatenate([*parts, _rows(outs), _rows([("end", 0, 0, 0, 0)])])

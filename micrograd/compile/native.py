@@ -43,7 +43,7 @@ class NativeKernel:
     def __init__(self, rolled: Rolled, dtype: Any, threads: int, scratch: dict[int, Any], stats: Any) -> None:
         real = "double" if dtype == np.float64 else "float"
         writer = Writer(rolled, real)
-        code = interpreter.code(rolled, writer.written_out, writer.results_apart)
+        code = interpreter.code(rolled, writer.results_apart) if writer.written_out else None
         sources, flags = writer.units(), interpreter.EXACT if code else ()
         self.load: Callable[[], toolchain.Loaded] = lambda: toolchain.load(*sources, extra=flags)
         found = toolchain.find(*sources, extra=flags) if code else None

@@ -18,7 +18,7 @@ MOST = 6_000  # operations: a compiler takes about a second for so many
 GROUP = 32  # about how many operations, written out, take as long as the loops of a group
 CALL = 30  # operations in a function such as exp, which compilers put in line
 FUNCTION = 400  # operations in a function: compilers slow down on long ones
-_SHORT = {"fma", "neg", "larger", "abs", "sqrt", "root", "sign_of"}  # functions of an operation or two
+_SHORT = {"fma", "larger", "abs", "sqrt", "root", "sign_of"}  # functions of an operation or two
 
 
 class Straight(Places):

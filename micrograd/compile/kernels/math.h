@@ -40,18 +40,26 @@ MG_INLINE real mg_real(mg_uint u) {
   memcpy(&x, &u, sizeof x);
   return x;
 }
-#ifdef MG_EXACT  // compilers make -(x * y + z) of a fused operation into -x * y - z, which may be the other zero
-MG_INLINE real mg_neg(real x) { return mg_real(mg_bits(x) ^ (mg_uint)1 << (8 * sizeof x - 1)); }
-#else
-MG_INLINE real mg_neg(real x) { return -x; }
-#endif
 MG_INLINE real mg_abs(real x) { return MG_LIBM(fabs)(x); }
 MG_INLINE real mg_sqrt(real x) { return MG_LIBM(sqrt)(x); }
-#if MG_FLOAT ? defined(__FP_FAST_FMAF) : defined(__FP_FAST_FMA)  // rounded once, where that is as fast
-MG_INLINE real mg_fma(real x, real y, real z) { return MG_LIBM(fma)(x, y, z); }
+#ifndef MG_EXACT
+#define MG_KEPT(x)
+#elif defined(__SSE2__)  // compilers make -(x * y + z) of a fused operation into -x * y - z, which may be the other zero
+#define MG_KEPT(x) __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+#define MG_KEPT(x) __asm__("" : "+w"(x));
 #else
-MG_INLINE real mg_fma(real x, real y, real z) { return x * y + z; }
+#define MG_KEPT(x) { volatile real kept = x; x = kept; }
 #endif
+MG_INLINE real mg_fma(real x, real y, real z) {
+#if MG_FLOAT ? defined(__FP_FAST_FMAF) : defined(__FP_FAST_FMA)  // rounded once, where that is as fast
+  real sum = MG_LIBM(fma)(x, y, z);
+  MG_KEPT(sum)
+  return sum;
+#else
+  return x * y + z;
+#endif
+}
 MG_INLINE real mg_sign_of(real x, real sign) { return MG_LIBM(copysign)(x, sign); }
 MG_INLINE real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
 MG_INLINE real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqrt(a) + 0; }

@@ -22,8 +22,8 @@ def compile(
 ) -> Any:
     """Record a function of numbers once and replay it at native speed, with its gradients.
 
-    A native program of up to some thousand operations of arithmetic is not compiled at once: it begins on an interpreter,
-    and its C takes over, without a change in any bit, when it has run for as long as a compiler takes, or is bound.
+    A native program of up to some thousand operations of arithmetic that follow no rule is not compiled at once: it begins
+    on an interpreter, and its C takes over, without a change in any bit, when it has run for some time, or is bound.
 
     >>> @compile
     ... def f(x, y):

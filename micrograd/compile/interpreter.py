@@ -54,22 +54,25 @@ def code(rolled: Rolled, apart: bool) -> Code | None:
 
     None where the program is too large or has operations that the interpreter has not.
     """
-    return _Coder(rolled, apart).code() if _is_known(rolled) else None
+    parts = _parts(rolled)
+    return None if parts is None else _Coder(rolled, apart).code(parts)
 
 
-def _is_known(rolled: Rolled) -> bool:
-    """Whether the interpreter has all operations of a program, and it is small."""
+def _parts(rolled: Rolled) -> list[tuple[Pattern, Any, list[Any]]] | None:
+    """A program number by number, None unless the interpreter has all its operations and it is small."""
+    parts: list[tuple[Pattern, Any, list[Any]]] = []
     size = sum(space.size for space, _ in rolled.spaces) + len(rolled.outputs)
     if size > SMALL:
-        return False
+        return None
     for instruction in (*rolled.before, *rolled.after):
         if not isinstance(instruction, WRITTEN):
-            return False
-        for pattern, operands, _ in patterns(instruction):
+            return None
+        for pattern, operands, outs in patterns(instruction):
             size += len(operands) * (len(pattern.steps) + 1)
             if size > SMALL or any(function not in _NUMBERS for function, _ in pattern.steps):
-                return False
-    return True
+                return None
+            parts.append((pattern, operands, outs))
+    return parts
 
 
 class _Coder:
@@ -81,13 +84,11 @@ class _Coder:
         self.temporary = rolled.shared + 16  # where what operations leave to each other begins
         self.width = 0  # and how many of them there are
 
-    def code(self) -> Code:
+    def code(self, members: list[tuple[Pattern, Any, list[Any]]]) -> Code:
         """All of it: leaves are laid beside the other numbers, and outputs copied to where results go."""
         rolled, outputs = self.rolled, self.rolled.outputs.tolist()
         leaves = [(base, k, space.size) for k, (space, base) in enumerate(rolled.spaces) if space.kind == "real"]
-        parts = [_rows([("in", *leaf, 0) for leaf in leaves if leaf[2]])]
-        for instruction in (*rolled.before, *rolled.after):
-            parts += [self._members(*part) for part in patterns(instruction)]
+        parts = [_rows([("in", *leaf, 0) for leaf in leaves if leaf[2]]), *(self._members(*some) for some in members)]
         start, end = rolled.results
         outs = [("out", 0, start, end - start, 0)] if self.apart else [("out", i, at, 1, 0) for i, at in enumerate(outputs)]
         rows = np.concatenate([*parts, _rows(outs), _rows([("end", 0, 0, 0, 0)])])

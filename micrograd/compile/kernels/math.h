@@ -1,5 +1,5 @@
 //@ base: needs
-// `real` is defined before this text. Sums of products are written a * b + c, for the compiler to contract where it has FMA;
+// `real` is defined before this text. In kernels, sums of products are written a * b + c, to contract where there is FMA;
 // nothing below is wrong where it has not. Selections are conditional expressions, so that loops over lanes vectorise.
 #include <stdint.h>
 #include <string.h>

@@ -32,7 +32,26 @@ def number(x: float) -> str:
     return f"MG({x!r})"
 
 
+_FUSED = ("fma", "fms", "fnma")
+_NEGATED = {"neg": 0, "fms": 2, "fnma": 0}  # which argument of a function is negated
+
+
+def _kept(function: str, args: Sequence[str]) -> str:
+    text = _spell(function, args)
+    return f"mg_kept({text})" if function in _FUSED else text
+
+
 C = Dialect(_spell, number)
+KEPT = Dialect(_kept, number)  # where fused sums may be negated: compilers would lose the sign of a zero
+
+
+def spelling(results: Sequence[Any], given: Sequence[Term]) -> Dialect:
+    """The dialect for code that makes these results and stores them."""
+    for term in ordered(results, given):
+        negated = term.args[_NEGATED[term.function]] if term.function in _NEGATED else None
+        if isinstance(negated, Term) and negated.function in _FUSED:
+            return KEPT
+    return C
 
 
 def assignments(code: Sequence[tuple[str, str]]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from micrograd.compile.dialect import C, assignments, template
+from micrograd.compile.dialect import KEPT, C, assignments, spelling, template
 from micrograd.compile.emit import Term, write
 from micrograd.compile.places import Places
 from micrograd.compile.streams import SHORTEST, Part, Stream
@@ -43,7 +43,7 @@ class Loops(Places):
             if literal is None:
                 lines.append(f"const real x{i} = {self.view(view, loops, i)};")
         counter = iter(range(1 << 30))
-        code, values = write(results, names, C, lambda: f"t{next(counter)}")
+        code, values = write(results, names, spelling(results, operands), lambda: f"t{next(counter)}")
         self.need(code)
         lines += assignments(code)
         lanes = any(view.flat[0] >= LANES for view in views)
@@ -156,6 +156,7 @@ class Loops(Places):
         self, instructions: Sequence[Any], index: str, known: Ends, sums: dict[int, str], kept: Callable[[Any], bool]
     ) -> tuple[list[str], Ends]:
         """The code of one turn, and what its numbers are called; ``known`` are those that have a name before it."""
+        dialect = C if self.rolled.lanes else KEPT
         lines: list[str] = []
         made = dict(known)
         counter = iter(range(1 << 30))
@@ -174,7 +175,7 @@ class Loops(Places):
                 continue
             operands, results = template(i.kind, i.partials)
             names = {term: operand(view) for term, view in zip(operands, i.ins, strict=True)}
-            code, values = write(results, names, C, lambda: f"t{next(counter)}")
+            code, values = write(results, names, dialect, lambda: f"t{next(counter)}")
             self.need(code)
             lines += assignments(code)
             for out, value in zip(i.outs, values, strict=True):

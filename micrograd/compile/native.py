@@ -7,7 +7,7 @@ import ctypes
 import functools
 import queue
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,43 +39,27 @@ class NativeKernel:
     """
 
     name = "native"
+    # what changes when the compiled program takes over
+    loaded: toolchain.Loaded
+    c_call: Any
+    frame: Any  # the arguments of mg_run
+    at_frame: Any
+    w: Any
+    v: Any
+    table: Any
+    length: int  # of an array for results
+    picked: slice  # the shared outputs in it
+    pool: list[tuple[Any, slice, int]]  # such arrays: the owner, which part is it, and where it lies
+    bytes: int
+    block: int  # examples that are worked on together
 
     def __init__(self, rolled: Rolled, dtype: Any, threads: int, scratch: dict[int, Any], stats: Any) -> None:
-        real = "double" if dtype == np.float64 else "float"
-        writer = Writer(rolled, real)
-        code = interpreter.code(rolled, writer.results_apart) if writer.written_out else None
-        sources, flags = writer.units(), interpreter.EXACT if code else ()
-        self.load: Callable[[], toolchain.Loaded] = lambda: toolchain.load(*sources, extra=flags)
-        found = toolchain.find(*sources, extra=flags) if code else None
-        code = code if not found else None  # a program that was compiled before is not interpreted
-        self.loaded = found or (toolchain.load(interpreter.source(real), extra=flags) if code else self.load())
-        self.runs = code.runs if code else 0  # how often the interpreter runs it, the last time included
-        self.c_call, self.stats, self.table = self.loaded.library.mg_call, stats, writer.tables()
-        stats.compiler_calls += not self.loaded.cached
-        self.rolled, self.dtype, self.threads, self.block = rolled, np.dtype(dtype), threads, writer.lanes
-        self.w = aligned(code.end if code else rolled.shared + 16, self.dtype)
-        with np.errstate(over="ignore"):  # in single precision a large number is infinite
-            self.w[: len(rolled.constants)] = rolled.constants
-            if code:
-                self.w[code.start :] = code.literals
+        self.rolled, self.dtype, self.threads, self.scratch, self.stats = rolled, np.dtype(dtype), threads, scratch, stats
+        self.real = "double" if dtype == np.float64 else "float"
         self.lanes = rolled.outputs[rolled.outputs >= LANES]
-        first, self.length = writer.results()
-        self.picked = slice(first, first + len(rolled.outputs) - len(self.lanes))
-        self.pool: list[tuple[Any, slice, int]] = []  # arrays for results: the owner, which part is it, and where it lies
-        size = 1 << (rolled.lanes * self.block + 64).bit_length()
-        own = 0
-        if size not in scratch:
-            scratch[size] = aligned(size, self.dtype)
-            own = scratch[size].nbytes
-        self.v = code.rows if code else scratch[size]  # a program without examples has no use for these
         self.s = aligned(rolled.sums[1] - rolled.sums[0] + 1, self.dtype)
         spaces = max(len(rolled.spaces), 1)
         self.pointers, self.indexes = (ctypes.c_void_p * spaces)(), (ctypes.c_void_p * spaces)()
-        arrays = (self.w, None, self.v, self.s, self.table)
-        places = (None if array is None else array.ctypes.data for array in arrays)
-        pointers, indexes = map(ctypes.addressof, (self.pointers, self.indexes))
-        self.frame = (ctypes.c_void_p * 9)(pointers, indexes, *places, 1, None)  # the arguments of mg_run
-        self.at_frame = ctypes.byref(self.frame)
         self.sizes = [space.size for space, _ in rolled.spaces]
         self.kinds = [space.kind == "real" for space, _ in rolled.spaces]
         self.types = [self.dtype if real else np.dtype(np.int64) for real in self.kinds]
@@ -83,15 +67,65 @@ class NativeKernel:
         self.forms: list[Any] = [None] * len(rolled.spaces)
         self.present: Any = None  # the last inputs, where all of them are pointed at
         self.kept: dict[int, Any] = {}
-        self.bytes = self.w.nbytes + own + self.s.nbytes + self.table.nbytes
+        code = interpreter.code(rolled)
+        self.flags = interpreter.EXACT if code else ()
+        self.runs = code.runs if code else 0  # how often the interpreter runs it, the last time included
+        if code is None:
+            self._write()
+        else:
+            self._interpret(code)
+
+    def _interpret(self, code: interpreter.Code) -> None:
+        """Begin on the interpreter."""
+        loaded = toolchain.load(interpreter.source(self.real), extra=self.flags)
+        numbers = self._numbers(code.end, code.start, code.literals)
+        self._run_by(loaded, numbers, code.rows, None, (0, len(self.rolled.outputs)))
+
+    def _write(self) -> None:
+        """Write the program in C, and run what that compiles to from now on."""
+        writer = Writer(self.rolled, self.real)
+        loaded = toolchain.load(*writer.units(), extra=self.flags)
+        self.block = writer.lanes
+        size = 1 << (self.rolled.lanes * self.block + 64).bit_length()
+        if size not in self.scratch:
+            self.scratch[size] = aligned(size, self.dtype)
+        numbers = self._numbers(self.rolled.shared + 16, 0, ())
+        self._run_by(loaded, numbers, self.scratch[size], writer.tables(), writer.results())
+
+    def _numbers(self, size: int, start: int, literals: Sequence[float]) -> Any:
+        """The numbers of a program, of which there are the constants, and literals from ``start`` on."""
+        numbers = aligned(size, self.dtype)
+        with np.errstate(over="ignore"):  # in single precision a large number is infinite
+            numbers[start : start + len(literals)] = literals
+            numbers[: len(self.rolled.constants)] = self.rolled.constants
+        return numbers
+
+    def _run_by(self, loaded: toolchain.Loaded, w: Any, v: Any, table: Any, results: tuple[int, int]) -> None:
+        """Let a loaded program run with these buffers, and results from the first of so many numbers on."""
+        places = (None if array is None else array.ctypes.data for array in (w, None, v, self.s, table))
+        pointers, indexes = map(ctypes.addressof, (self.pointers, self.indexes))
+        frame = (ctypes.c_void_p * 9)(pointers, indexes, *places, 1, None)
+        first, length = results
+        self.stats.compiler_calls += not loaded.cached
+        vars(self).update(  # in one go: where that is interrupted, all is as it was
+            loaded=loaded,
+            c_call=loaded.library.mg_call,
+            frame=frame,
+            at_frame=ctypes.byref(frame),
+            w=w,
+            v=v,
+            table=table,
+            length=length,
+            picked=slice(first, first + len(self.rolled.outputs) - len(self.lanes)),
+            pool=[],
+            bytes=sum(array.nbytes for array in (w, v, self.s, table) if array is not None),
+        )
 
     def compile(self) -> None:
         """End with the interpreter; where there is no compiler any more it stays."""
         if self.runs:
             with contextlib.suppress(toolchain.NoCompiler):
-                self.loaded = self.load()
-                self.c_call = self.loaded.library.mg_call
-                self.stats.compiler_calls += not self.loaded.cached
+                self._write()
             self.runs = 0  # not before: where the compiler is interrupted, the next run calls it again
 
     def _fresh(self) -> Any:
@@ -183,6 +217,7 @@ class NativeKernel:
     @functools.cached_property
     def entry(self) -> Any:
         """The kernel as a training in C calls it: an mg_program, with an array for its results."""
+        self.compile()
         self.driven = results = aligned(self.length, self.dtype, 1)
         buffers = (self.w, results, self.v, self.s, self.table)
         at = results.ctypes.data + self.picked.start * self.dtype.itemsize

@@ -9,25 +9,28 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from micrograd.compile.dialect import C, assignments, number
+from micrograd.compile.dialect import KEPT, assignments, number
 from micrograd.compile.places import Places, called
 from micrograd.compile.scalars import WRITTEN, Pattern, of_map, patterns
-from micrograd.compile.vector import Loop, Map, Product, Rows, every, plain, reads, writes
+from micrograd.compile.vector import Loop, Map, Product, Rolled, Rows, every, plain, reads, writes
 
 MOST = 6_000  # operations: a compiler takes about a second for so many
 GROUP = 32  # about how many operations, written out, take as long as the loops of a group
 CALL = 30  # operations in a function such as exp, which compilers put in line
 FUNCTION = 400  # operations in a function: compilers slow down on long ones
-_SHORT = {"fma", "larger", "abs", "sqrt", "root", "sign_of"}  # functions of an operation or two
+_SHORT = {"fma", "kept", "larger", "abs", "sqrt", "root", "sign_of"}  # functions of an operation or two
+
+
+def is_straight(rolled: Rolled) -> bool:
+    """Whether a program is better written out: its numbers are shared by all examples, and there are few of them."""
+    if rolled.lanes:
+        return False
+    sizes = [_size(i) for i in (*rolled.before, *rolled.after)]
+    return sum(size for _, size in sizes) <= min(MOST, GROUP * sum(groups for groups, _ in sizes))
 
 
 class Straight(Places):
     """What writes programs without loops."""
-
-    def is_straight(self, instructions: Sequence[Any]) -> bool:
-        """Whether shared numbers are better written out."""
-        sizes = [_size(i) for i in instructions]
-        return sum(size for _, size in sizes) <= min(MOST, GROUP * sum(groups for groups, _ in sizes))
 
     def straight(self, instructions: Sequence[Any], statements: Callable[[Any], str]) -> list[str]:
         """The bodies of functions that are to be called one after the other; ``statements`` writes what picks by an
@@ -125,10 +128,10 @@ def _written(pattern: Pattern) -> tuple[list[str], list[str], set[str], int]:
     that it needs, and about how many operations it takes, where a product with its sum is one."""
 
     def text(place: int | float) -> str:
-        return f"{{{place}}}" if isinstance(place, int) else C.number(place)
+        return f"{{{place}}}" if isinstance(place, int) else KEPT.number(place)
 
     names = range(pattern.operands, pattern.operands + len(pattern.steps))
-    code = [(text(n), C.spell(f, [text(a) for a in args])) for n, (f, args) in zip(names, pattern.steps, strict=True)]
+    code = [(text(n), KEPT.spell(f, [text(a) for a in args])) for n, (f, args) in zip(names, pattern.steps, strict=True)]
     needs = called(code)
     return assignments(code), list(map(text, pattern.values)), needs, -(-pattern.operands // 2) + CALL * len(needs - _SHORT)
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from micrograd.compile.places import Places, turn
+from micrograd.compile.scalars import LONG, in_memory
 from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
 from micrograd.compile.views import nest
 
 MOST = 256  # members that are computed across, in an array on the stack
-MOST_LANES = 16  # of a register, on any machine
 MANY = 8  # rows that are multiplied four at once, which takes the compiler longer
 
 
@@ -25,6 +25,8 @@ class Tables(Places):
         """Dots, sums or largest numbers of a length, member by member."""
         c, ragged = rows.c, rows.lengths is not None
         lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
+        if found := in_memory(rows):
+            return self._in_memory(rows, found.kernel)
         if not (lanes or rows.largest or rows.reduced) and (found := _block(rows)):
             return self._blocks(*found)
         if lanes and (fours := _fours(rows)):
@@ -55,8 +57,6 @@ class Tables(Places):
                 f"for (int k = 0; k < {length}; k++) {{\nMG_SIMD\nfor (int l = 0; l < L; l++) {step}; }}\n"
                 f"for (int l = 0; l < L; l++) {end}sums[l];"
             )
-        if rows.largest and not ragged and walk.steps[1] == 1 and rows.a.shape[1] >= MOST_LANES:
-            return walk.loops(f"{out} = {self.call('largest', length, f'&{start}')}")
         if not ragged:
             turn = f"sum = mg_larger(sum, {x})" if rows.largest else f"sum += {product}"
             simd = "" if rows.largest else "MG_SUM\n"
@@ -68,6 +68,14 @@ class Tables(Places):
             return f"real {name} = {start};", f"{name} {term};", f"{walk.text(0)} = {sign}{name};"
 
         return self._together(walk.views, rows.lengths, row)
+
+    def _in_memory(self, rows: Rows, kernel: str) -> str:
+        """Sums, or largest numbers, that a kernel finds where they lie."""
+        walk = _Walk(self, [rows.c, rows.a])
+        sign = "-" if rows.sign < 0 else ""
+        end = f"{sign or '+'}=" if rows.add else f"= {sign}"
+        call = self.call(kernel, rows.a.shape[1], f"&{walk.text(1, '0')}")
+        return walk.loops(f"{walk.text(0)} {end}{call}")
 
     def _together(self, views: list[Any], lengths: Any, row: Callable[[_Walk, str], tuple[str, str, str]]) -> str:
         """Loops over rows of these lengths, four neighbours in one where their lengths agree: fewer ends are mispredicted.
@@ -198,7 +206,7 @@ class Tables(Places):
         each = f"for (int l = 0; l < {'count' if scatter.reduced else 'L'}; l++) " if lanes else ""
         if complete and not lanes_out and len(walk.nest.lengths) == 1 and walk.is_outside(index):
             turned, count = "", walk.nest.lengths[0]
-            if value.startswith("v[") and walk.nest.steps[0] == (1,) and MOST_LANES <= count <= MOST:
+            if value.startswith("v[") and walk.nest.steps[0] == (1,) and LONG <= count <= MOST:
                 rows = self.call("transpose", count, "L", f"&{value}".replace(" + l]", "]"), "L", "rows", count)
                 turned = f"real rows[{count} * L]; {{ const int i = 0; {rows} }}\n"  # those of an example side by side
                 value = f"rows[{count} * l + i]"

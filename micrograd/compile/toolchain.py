@@ -97,16 +97,6 @@ def load(*sources: str, extra: tuple[str, ...] = ()) -> Loaded:
     raise NoCompiler("; ".join(reasons) or "there is no folder to compile in: neither the cache nor a temporary one")
 
 
-def find(*sources: str, extra: tuple[str, ...] = ()) -> Loaded | None:
-    """What :func:`load` gives without a run of a compiler; None where it would begin with one."""
-    with contextlib.suppress(NoCompiler, OSError):
-        for folder, command in _places():
-            key = _key(sources, extra, command)
-            library = _LIBRARIES.get(key) or _from_cache(folder, key)
-            return Loaded(_LIBRARIES.setdefault(key, library), shlex.join(command), 0.0, True) if library else None
-    return None
-
-
 def compiler() -> list[str] | None:
     """The command of the first C compiler that works here, or None; found by compiling a trifle, once a process.
 

@@ -84,7 +84,11 @@ class Loop:
 
     def unrolled(self, turn: int) -> list[Any]:
         """The instructions of one turn, with plain addresses."""
-        return [with_views(i, [np.asarray(v) + v.shift * turn for v in views(i)]) for i in self.body]
+
+        def moved(view: Any) -> Any:
+            return None if view is None else np.asarray(view) + getattr(view, "shift", 0) * turn
+
+        return [with_views(i, list(map(moved, views(i)))) for i in self.body]
 
 
 Instruction = Map | Product | Rows | Take | Scatter | Loop

@@ -14,7 +14,7 @@ import numpy as np
 from micrograd.compile.kernels import declared, needed, prelude
 from micrograd.compile.loops import Loops
 from micrograd.compile.products import Products
-from micrograd.compile.straight import Straight
+from micrograd.compile.straight import Straight, is_straight
 from micrograd.compile.streams import Stream
 from micrograd.compile.strips import strips
 from micrograd.compile.tables import Tables
@@ -41,7 +41,7 @@ class Writer(Loops, Products, Straight, Tables):
                 break
             self.lanes *= 2
         self.batch = strips(rolled.batch, rolled.lanes)
-        self.written_out = not rolled.lanes and self.is_straight([*rolled.before, *rolled.after])
+        self.written_out = is_straight(rolled)
         found: Any = None
         while found != (found := (len(self.copied), self.results_apart)):
             # written anew where it turned out that leaves have to be copied, or the outputs cannot be apart

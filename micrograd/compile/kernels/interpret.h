@@ -1,4 +1,4 @@
-//@ interpret: needs base
+//@ interpret: needs base exp expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc pow atan2 hypot sum dot largest
 // Operations as numbers in v, five for each: which one, the place of its result, those of its operands. All places are in w.
 #define MG_X w[n[2]]
 #define MG_Y w[n[3]]
@@ -28,6 +28,36 @@ void mg_run(const real *const *in, const int64_t *const *ix, real *w, real *o, r
     MG_CASE(17, MG_X > MG_Y)
     MG_CASE(18, MG_X >= MG_Y)
     MG_CASE(19, MG_X != 0 ? MG_Y : MG_Z)
+    MG_CASE(20, MG_X != 0 && MG_Y != 0)
+    MG_CASE(21, MG_X != 0 || MG_Y != 0)
+    MG_CASE(22, mg_sign_of(MG_X, MG_Y))
+    MG_CASE(23, mg_root(MG_X))
+    MG_CASE(24, mg_exp(MG_X))
+    MG_CASE(25, mg_expm1(MG_X))
+    MG_CASE(26, mg_log(MG_X))
+    MG_CASE(27, mg_log1p(MG_X))
+    MG_CASE(28, mg_log2(MG_X))
+    MG_CASE(29, mg_log10(MG_X))
+    MG_CASE(30, mg_sin(MG_X))
+    MG_CASE(31, mg_cos(MG_X))
+    MG_CASE(32, mg_tan(MG_X))
+    MG_CASE(33, mg_asin(MG_X))
+    MG_CASE(34, mg_acos(MG_X))
+    MG_CASE(35, mg_atan(MG_X))
+    MG_CASE(36, mg_sinh(MG_X))
+    MG_CASE(37, mg_cosh(MG_X))
+    MG_CASE(38, mg_tanh(MG_X))
+    MG_CASE(39, mg_asinh(MG_X))
+    MG_CASE(40, mg_acosh(MG_X))
+    MG_CASE(41, mg_atanh(MG_X))
+    MG_CASE(42, mg_erf(MG_X))
+    MG_CASE(43, mg_erfc(MG_X))
+    MG_CASE(44, mg_pow(MG_X, MG_Y))
+    MG_CASE(45, mg_atan2(MG_X, MG_Y))
+    MG_CASE(46, mg_hypot(MG_X, MG_Y))
+    MG_CASE(47, mg_sum(n[2], &MG_Y))
+    MG_CASE(48, mg_largest(n[2], &MG_Y))
+    MG_CASE(49, mg_dot(n[2], &MG_Y, 1, &MG_Z, 1))
   }
 }
 #undef MG_CASE

@@ -1,6 +1,7 @@
 //@ base: needs
-// `real` is defined before this text. In kernels, sums of products are written a * b + c, to contract where there is FMA;
-// nothing below is wrong where it has not. Selections are conditional expressions, so that loops over lanes vectorise.
+// `real` is defined before this text. What a compiler may not choose, whether a * b + c is rounded once, is written mg_fma
+// wherever numbers must be the same in every program. Selections are conditional expressions of what was computed before,
+// so that loops over lanes vectorise.
 #include <stdint.h>
 #include <string.h>
 #define MG_IS_float 1
@@ -9,7 +10,7 @@
 #define MG_PASTE(a, b) MG_PASTE_(a, b)
 #define MG_TEST(type) MG_PASTE(MG_IS_, type)
 #define MG_FLOAT MG_TEST(real)
-#define MG_INLINE static inline __attribute__((unused))
+#define MG_INLINE static inline __attribute__((unused, always_inline))  // as loops with calls do not vectorise
 #if MG_FLOAT
 typedef int32_t mg_int;
 typedef uint32_t mg_uint;
@@ -42,6 +43,18 @@ MG_INLINE real mg_real(mg_uint u) {
 }
 MG_INLINE real mg_abs(real x) { return MG_LIBM(fabs)(x); }
 MG_INLINE real mg_sqrt(real x) { return MG_LIBM(sqrt)(x); }
+#ifdef __FP_FAST_FMA  // a * b + c rounded once, where that is as fast
+#define MG_FMA(a, b, c) __builtin_fma(a, b, c)
+#else
+#define MG_FMA(a, b, c) ((a) * (b) + (c))
+#endif
+#if MG_FLOAT && defined(__FP_FAST_FMAF)
+MG_INLINE real mg_fma(real a, real b, real c) { return __builtin_fmaf(a, b, c); }
+#elif MG_FLOAT
+MG_INLINE real mg_fma(real a, real b, real c) { return a * b + c; }
+#else
+MG_INLINE real mg_fma(real a, real b, real c) { return MG_FMA(a, b, c); }
+#endif
 #ifndef MG_EXACT
 #define MG_KEPT(x)
 #elif defined(__SSE2__)  // compilers make -(x * y + z) of a fused operation into -x * y - z, which may be the other zero
@@ -51,14 +64,9 @@ MG_INLINE real mg_sqrt(real x) { return MG_LIBM(sqrt)(x); }
 #else
 #define MG_KEPT(x) { volatile real kept = x; x = kept; }
 #endif
-MG_INLINE real mg_fma(real x, real y, real z) {
-#if MG_FLOAT ? defined(__FP_FAST_FMAF) : defined(__FP_FAST_FMA)  // rounded once, where that is as fast
-  real sum = MG_LIBM(fma)(x, y, z);
-  MG_KEPT(sum)
-  return sum;
-#else
-  return x * y + z;
-#endif
+MG_INLINE real mg_kept(real x) {  // a fused sum that may be negated
+  MG_KEPT(x)
+  return x;
 }
 MG_INLINE real mg_sign_of(real x, real sign) { return MG_LIBM(copysign)(x, sign); }
 MG_INLINE real mg_larger(real a, real b) { return a > b || a != a ? a : b; }
@@ -78,22 +86,24 @@ MG_INLINE real mg_root(real a) { return a == -MG_INFINITY ? MG_INFINITY : mg_sqr
 #define MG_ROUND 6755399441055744.0
 #endif
 MG_INLINE mg_uint mg_reduce(real x, int offset, real *r, real *low) {  // r + low, rounded twice over
-  real z = x * MG_NUMBER(1.4426950408889634) + (MG_ROUND + (real)offset);
+  real z = mg_fma(x, MG_NUMBER(1.4426950408889634), MG_ROUND + (real)offset);
   real n = z - (MG_ROUND + (real)offset);
-  real high = x - n * MG_LN2_HIGH;
-  *r = high - n * MG_LN2_LOW;
-  *low = (high - *r) - n * MG_LN2_LOW;
+  real high = mg_fma(-n, MG_LN2_HIGH, x);
+  *r = mg_fma(-n, MG_LN2_LOW, high);
+  *low = mg_fma(-n, MG_LN2_LOW, high - *r);
   return mg_bits(z);
 }
 MG_INLINE real mg_expm1_tail(real r) {  // q(r)
 #if MG_FLOAT
   real s = r * r;
-  return (0.5f + 0.166665763f * r) + s * ((0.0416665561f + 0.00836317893f * r) + s * 0.0013926184f);
+  return mg_fma(s, mg_fma(s, 0.0013926184f, mg_fma(0.00836317893f, r, 0.0416665561f)), mg_fma(0.166665763f, r, 0.5f));
 #else
   real s = r * r, t = s * s;
-  real a = (0.5000000000000001 + 0.16666666666666669 * r) + s * (0.04166666666662413 + 0.008333333333330062 * r);
-  real b = (0.0013888888917213717 + 0.00019841269863053618 * r) + s * (2.4801521295954376e-05 + 2.7557268459997064e-06 * r);
-  return a + t * (b + t * (2.7620088445409746e-07 + 2.510038549551032e-08 * r));
+  real a = mg_fma(0.16666666666666669, r, 0.5000000000000001), b = mg_fma(0.008333333333330062, r, 0.04166666666662413);
+  real c = mg_fma(0.00019841269863053618, r, 0.0013888888917213717);
+  real d = mg_fma(2.7557268459997064e-06, r, 2.4801521295954376e-05);
+  real e = mg_fma(2.510038549551032e-08, r, 2.7620088445409746e-07);
+  return mg_fma(t, mg_fma(t, e, mg_fma(s, d, c)), mg_fma(s, b, a));
 #endif
 }
 
@@ -105,7 +115,7 @@ MG_INLINE real mg_exp(real x) {
   y = low > y ? low : y;
   mg_uint u = mg_reduce(y, 2 * MG_BIAS, &r, &lost);
   mg_uint half = (u >> 1) << MG_DIGITS, rest = (u << MG_DIGITS) - half;
-  real p = 1 + (r + r * r * mg_expm1_tail(r));
+  real p = 1 + mg_fma(r * r, mg_expm1_tail(r), r);
   return p * mg_real(half) * mg_real(rest);
 }
 
@@ -118,8 +128,8 @@ MG_INLINE real mg_expm1(real x) {
   mg_uint u = mg_reduce(y, 2 * MG_BIAS, &r, &lost);
   mg_uint half = (u >> 1) << MG_DIGITS, rest = (u << MG_DIGITS) - half;
   real a = mg_real(half), b = mg_real(rest), c = mg_real(((mg_uint)(2 * MG_BIAS) << MG_DIGITS) - rest);  // c = 1/b
-  real tail = r * r * mg_expm1_tail(r) + lost;
-  return mg_sign_of(((a * r + (a - c)) + a * tail) * b, x);
+  real tail = mg_fma(r * r, mg_expm1_tail(r), lost);
+  return mg_sign_of(mg_fma(a, tail, mg_fma(a, r, a - c)) * b, x);
 }
 
 //@ tanh: needs base reduce
@@ -131,7 +141,7 @@ MG_INLINE real mg_tanh(real x) {
   y = high < y ? high : y;
   mg_uint u = mg_reduce(y + y, MG_BIAS, &r, &lost);
   real a = mg_real(u << MG_DIGITS);
-  real e = (a * r + (a - 1)) + a * (r * r * mg_expm1_tail(r) + lost);
+  real e = mg_fma(a, mg_fma(r * r, mg_expm1_tail(r), lost), mg_fma(a, r, a - 1));
   real whole = y > (real)0.55 ? 1 : 0, part = y > (real)0.55 ? -2 : e;
   return mg_sign_of(whole + part / (e + 2), x);
 }
@@ -149,16 +159,16 @@ MG_INLINE real mg_hyperbolic(real x, int odd) {
   m = m * m;  // 4^-k
   real c = odd ? 1 - m : 1 + m, s = odd ? 1 + m : 1 - m, z = r * r;
 #if MG_FLOAT
-  real even = z * (0.5f + z * (0.0416666232f + z * 0.00139187195f));
-  real tail = r * z * (0.166666672f + z * (0.00833331048f + z * 0.000198909911f)) + lost;
+  real even = z * mg_fma(z, mg_fma(z, 0.00139187195f, 0.0416666232f), 0.5f);
+  real tail = mg_fma(r * z, mg_fma(z, mg_fma(z, 0.000198909911f, 0.00833331048f), 0.166666672f), lost);
 #else
   real w = z * z;
-  real even = z * (0.5 + (z * (0.041666666666663264 + z * 0.0013888888897950404) +
-                          w * z * (2.4801549592617552e-05 + z * 2.760752631395231e-07)));
-  real tail = r * z * ((0.16666666666666669 + z * 0.008333333333330062) +
-                       w * ((0.00019841269863053618 + z * 2.7557268459997064e-06) + w * 2.510038549551032e-08)) + lost;
+  real a = mg_fma(z, 0.0013888888897950404, 0.041666666666663264), b = mg_fma(z, 2.760752631395231e-07, 2.4801549592617552e-05);
+  real even = z * (0.5 + mg_fma(z, a, w * z * b));
+  real d = mg_fma(z, 0.008333333333330062, 0.16666666666666669), e = mg_fma(z, 2.7557268459997064e-06, 0.00019841269863053618);
+  real tail = mg_fma(r * z, mg_fma(w, mg_fma(w, 2.510038549551032e-08, e), d), lost);
 #endif
-  return (((c + s * r) + (c * even + s * tail)) * (real)0.5 * mg_real(half)) * mg_real(rest);
+  return ((mg_fma(s, r, c) + mg_fma(c, even, s * tail)) * (real)0.5 * mg_real(half)) * mg_real(rest);
 }
 
 //@ sinh: needs base reduce hyperbolic
@@ -167,7 +177,7 @@ MG_INLINE real mg_sinh(real x) { return mg_sign_of(mg_hyperbolic(x, 1), x); }
 //@ cosh: needs base reduce hyperbolic
 MG_INLINE real mg_cosh(real x) { return mg_hyperbolic(x, 0); }
 
-//@ logparts: needs base
+//@ logparts: needs base reduce
 // x = 2^k (1 + f) with 1 + f between sqrt(1/2) and sqrt(2); log(1 + f) = 2 atanh(s), s = f / (2 + f), which is
 // f - (f^2/2 - s (f^2/2 + s^2 R(s^2))) with R minimax (the rearrangement of the FreeBSD libm's e_log.c).
 #if MG_FLOAT
@@ -175,7 +185,9 @@ MG_INLINE real mg_cosh(real x) { return mg_hyperbolic(x, 0); }
 #define MG_FRACTION 0x007fffffu
 #define MG_TWO_DIGITS 8388608.0f
 #define MG_TINY 1.17549435e-38f
-#define MG_LOG_R(z) (0.666666687f + (z) * (0.400001228f + (z) * (0.285507798f + (z) * 0.233316138f)))
+MG_INLINE real mg_log_r(real z) {
+  return mg_fma(z, mg_fma(z, mg_fma(z, 0.233316138f, 0.285507798f), 0.400001228f), 0.666666687f);
+}
 #else
 #define MG_SQRT_HALF 0x3fe6a09e667f3bcdu
 #define MG_FRACTION 0x000fffffffffffffu
@@ -183,11 +195,10 @@ MG_INLINE real mg_cosh(real x) { return mg_hyperbolic(x, 0); }
 #define MG_TINY 2.2250738585072014e-308
 MG_INLINE real mg_log_r(real z) {
   real w = z * z;
-  real a = 0.666666666666667 + z * 0.3999999999989889, b = 0.28571428626253836 + z * 0.22222211089379496;
-  real c = 0.1818289243253687 + z * 0.15331611722055008;
-  return a + w * (b + w * (c + w * 0.14617807153417325));
+  real a = mg_fma(z, 0.3999999999989889, 0.666666666666667), b = mg_fma(z, 0.22222211089379496, 0.28571428626253836);
+  real c = mg_fma(z, 0.15331611722055008, 0.1818289243253687);
+  return mg_fma(w, mg_fma(w, mg_fma(w, 0.14617807153417325, c), b), a);
 }
-#define MG_LOG_R(z) mg_log_r(z)
 #endif
 #define MG_ONE ((mg_uint)MG_BIAS << MG_DIGITS)
 MG_INLINE void mg_log_split(real x, real *k, real *f) {
@@ -196,6 +207,11 @@ MG_INLINE void mg_log_split(real x, real *k, real *f) {
   mg_uint u = mg_bits(scaled) + (MG_ONE - MG_SQRT_HALF);
   *k = (mg_real((u >> MG_DIGITS) | mg_bits(MG_TWO_DIGITS)) - MG_TWO_DIGITS) - shift;
   *f = mg_real((u & MG_FRACTION) + MG_SQRT_HALF) - 1;
+}
+// log of 2^k (1 + f): k times log 2 in two parts.
+MG_INLINE real mg_log_joined(real k, real f) {
+  real s = f / (2 + f), z = s * s, h = (real)0.5 * f * f;
+  return mg_fma(k, MG_LN2_HIGH, -((h - mg_fma(s, mg_fma(z, mg_log_r(z), h), k * MG_LN2_LOW)) - f));
 }
 MG_INLINE real mg_log_ends(real x, real y) {  // y, except at the ends of the domain and outside it
   y = x > 0 ? y : (x == 0 ? -MG_INFINITY : MG_NAN);
@@ -206,9 +222,7 @@ MG_INLINE real mg_log_ends(real x, real y) {  // y, except at the ends of the do
 MG_INLINE real mg_log(real x) {
   real k, f;
   mg_log_split(x, &k, &f);
-  real s = f / (2 + f), z = s * s, h = (real)0.5 * f * f;
-  real y = k * MG_LN2_HIGH - ((h - (s * (h + z * MG_LOG_R(z)) + k * MG_LN2_LOW)) - f);
-  return mg_log_ends(x, y);
+  return mg_log_ends(x, mg_log_joined(k, f));
 }
 
 //@ log1p: needs base reduce logparts
@@ -218,14 +232,13 @@ MG_INLINE real mg_log1p(real x) {
   mg_log_split(u, &k, &f);
   real lost = x < 1 ? x - (u - 1) : 1 - (u - x);
   real scale = mg_real((mg_uint)MG_ONE - (mg_bits(k + (MG_ROUND)) << MG_DIGITS));
-  f = x < 2 * MG_TWO_DIGITS ? f + lost * scale : f;
-  real s = f / (2 + f), z = s * s, h = (real)0.5 * f * f;
-  real y = k * MG_LN2_HIGH - ((h - (s * (h + z * MG_LOG_R(z)) + k * MG_LN2_LOW)) - f);
-  y = mg_log_ends(u, y);
+  real whole = mg_fma(lost, scale, f);
+  f = x < 2 * MG_TWO_DIGITS ? whole : f;
+  real y = mg_log_ends(u, mg_log_joined(k, f));
   return x == 0 ? x : y;
 }
 
-//@ logbase: needs base logparts
+//@ logbase: needs base reduce logparts
 // log(1 + f) as two parts, the first short enough to be multiplied by a short constant without rounding (FreeBSD's
 // e_log2.c): k `unit` + log(1 + f) `inverse`, where both constants are split in two.
 #if MG_FLOAT
@@ -249,16 +262,16 @@ MG_INLINE real mg_log_base(real x, real unit, real unit_low, real inverse, real 
   real k, f;
   mg_log_split(x, &k, &f);
   real s = f / (2 + f), z = s * s, h = (real)0.5 * f * f;
-  real high = mg_real(mg_bits(f - h) & MG_SHORT), low = ((f - high) - h) + s * (h + z * MG_LOG_R(z));
+  real high = mg_real(mg_bits(f - h) & MG_SHORT), low = mg_fma(s, mg_fma(z, mg_log_r(z), h), (f - high) - h);
   real whole = k * unit, part = high * inverse, sum = whole + part;
-  real rest = ((low + high) * inverse_low + low * inverse) + (k * unit_low + ((whole - sum) + part));
+  real rest = mg_fma(low + high, inverse_low, low * inverse) + mg_fma(k, unit_low, (whole - sum) + part);
   return mg_log_ends(x, sum + rest);
 }
 
-//@ log2: needs base logparts logbase
+//@ log2: needs base reduce logparts logbase
 MG_INLINE real mg_log2(real x) { return mg_log_base(x, 1, 0, MG_LOG2E_HIGH, MG_LOG2E_LOW); }
 
-//@ log10: needs base logparts logbase
+//@ log10: needs base reduce logparts logbase
 MG_INLINE real mg_log10(real x) { return mg_log_base(x, MG_LOG10_2_HIGH, MG_LOG10_2_LOW, MG_LOG10E_HIGH, MG_LOG10E_LOW); }
 
 //@ asinh: needs base reduce logparts log1p
@@ -275,7 +288,8 @@ MG_INLINE real mg_asinh(real x) {
 MG_INLINE real mg_acosh(real x) {
   const real far = MG_FLOAT ? (real)1e9 : (real)1e17;
   real t = x < far ? x - 1 : 1;
-  t = x < far ? t + mg_sqrt(t * t + 2 * t) : x;
+  real root = mg_sqrt(mg_fma(t, t, 2 * t));
+  t = x < far ? t + root : x;
   real y = mg_log1p(t) + (x < far ? 0 : MG_NUMBER(0.6931471805599453));
   return x < 1 ? MG_NAN : y;
 }
@@ -299,16 +313,18 @@ MG_INLINE real mg_atan(real x) {
   real base = y > 2.41421356f ? 1.57079637f : (y > 0.414213568f ? 0.785398185f : 0);
   real low = y > 2.41421356f ? -4.37113883e-08f : (y > 0.414213568f ? -2.18556941e-08f : 0);
   real t = top / bottom, z = t * t;
-  real p = -0.333333313f + z * (0.199995399f + z * (-0.142639503f + z * (0.107436687f + z * -0.0645171851f)));
+  real p = mg_fma(z, mg_fma(z, -0.0645171851f, 0.107436687f), -0.142639503f);
+  p = mg_fma(z, mg_fma(z, p, 0.199995399f), -0.333333313f);
 #else
   real base = y > 2.414213562373095 ? 1.5707963267948966 : (y > 0.41421356237309503 ? 0.7853981633974483 : 0);
   real low = y > 2.414213562373095 ? 6.123233995736766e-17 : (y > 0.41421356237309503 ? 3.061616997868383e-17 : 0);
   real t = top / bottom, z = t * t, w = z * z, v = w * w;
-  real a = (-0.3333333333333333 + z * 0.19999999999995516) + w * (-0.14285714284665682 + z * 0.11111111015187018);
-  real b = (-0.0909090457530649 + z * 0.07692183125376892) + w * (-0.06664510525508936 + z * 0.05858140904866328);
-  real p = a + v * (b + v * ((-0.050854078345894844 + z * 0.03923044778479309) + w * -0.019175404711104935));
+  real a = mg_fma(w, mg_fma(z, 0.11111111015187018, -0.14285714284665682), mg_fma(z, 0.19999999999995516, -0.3333333333333333));
+  real b = mg_fma(w, mg_fma(z, 0.05858140904866328, -0.06664510525508936), mg_fma(z, 0.07692183125376892, -0.0909090457530649));
+  real c = mg_fma(w, -0.019175404711104935, mg_fma(z, 0.03923044778479309, -0.050854078345894844));
+  real p = mg_fma(v, mg_fma(v, c, b), a);
 #endif
-  return mg_sign_of(base + (t + (t * z * p + low)), x);
+  return mg_sign_of(base + (t + mg_fma(t * z, p, low)), x);
 }
 
 //@ asinparts: needs base
@@ -323,13 +339,16 @@ MG_INLINE real mg_atan(real x) {
 MG_INLINE real mg_asin_parts(real y, real *tail) {
   real z = y > (real)0.5 ? (1 - y) * (real)0.5 : y * y, r = y > (real)0.5 ? mg_sqrt(z) : y;
 #if MG_FLOAT
-  real p = 0.166666731f + z * (0.0749885291f + z * (0.0450018942f + z * (0.0265506636f + z * 0.0380939618f)));
+  real p = mg_fma(z, mg_fma(z, 0.0380939618f, 0.0265506636f), 0.0450018942f);
+  p = mg_fma(z, mg_fma(z, p, 0.0749885291f), 0.166666731f);
 #else
   real w = z * z, v = w * w;
-  real a = (0.1666666666666665 + z * 0.07500000000020869) + w * (0.04464285710323956 + z * 0.030381947379559158);
-  real b = (0.022372047201808885 + z * 0.01735526856395352) + w * (0.013929545950485803 + z * 0.011876344296279416);
-  real c = (0.0077986264075622334 + z * 0.01604912458494932) + w * (-0.010773195325585556 + z * 0.028187667142318098);
-  real p = a + v * (b + v * c);
+  real a = mg_fma(w, mg_fma(z, 0.030381947379559158, 0.04464285710323956), mg_fma(z, 0.07500000000020869, 0.1666666666666665));
+  real b = mg_fma(z, 0.01735526856395352, 0.022372047201808885);
+  b = mg_fma(w, mg_fma(z, 0.011876344296279416, 0.013929545950485803), b);
+  real c = mg_fma(z, 0.01604912458494932, 0.0077986264075622334);
+  c = mg_fma(w, mg_fma(z, 0.028187667142318098, -0.010773195325585556), c);
+  real p = mg_fma(v, mg_fma(v, c, b), a);
 #endif
   *tail = r * z * p;
   return r;
@@ -338,7 +357,7 @@ MG_INLINE real mg_asin_parts(real y, real *tail) {
 //@ asin: needs base asinparts
 MG_INLINE real mg_asin(real x) {
   real y = mg_abs(x), tail, r = mg_asin_parts(y, &tail);
-  real far = (MG_HALF_PI - 2 * r) - (2 * tail - MG_HALF_PI_LOW);
+  real far = mg_fma(-2, r, MG_HALF_PI) - mg_fma(2, tail, -MG_HALF_PI_LOW);
   return mg_sign_of(y > (real)0.5 ? far : r + tail, x);
 }
 
@@ -358,16 +377,18 @@ MG_INLINE real mg_acos(real x) {
 #define MG_NEAR 100000
 // The quadrant, and the sine and cosine of r in two parts each.
 MG_INLINE uint64_t mg_circle(double x, double *s, double *s_low, double *c, double *c_low) {
-  double shifted = x * 0.6366197723675814 + 6755399441055744.0, k = shifted - 6755399441055744.0;
-  double a = x - k * 1.5707963267341256, b = a - k * 6.077100506303966e-11;
-  double lost = ((a - b) - k * 6.077100506303966e-11) - k * 2.0222662487959506e-21;
+  double shifted = MG_FMA(x, 0.6366197723675814, 6755399441055744.0), k = shifted - 6755399441055744.0;
+  double a = MG_FMA(-k, 1.5707963267341256, x), b = MG_FMA(-k, 6.077100506303966e-11, a);
+  double lost = MG_FMA(-k, 2.0222662487959506e-21, MG_FMA(-k, 6.077100506303966e-11, a - b));
   double r = b + lost, low = (b - r) + lost, z = r * r, w = z * z;
-  double p1 = -0.0001984126983675497 + z * 2.755731610068303e-06, p2 = -2.5051131455427946e-08 + z * 1.591810123027412e-10;
-  double p = (-0.16666666666666666 + z * 0.008333333333330946) + w * (p1 + w * p2);
-  double q1 = 2.4801587298763433e-05 + z * -2.7557317270560326e-07;
-  double q2 = 2.0876146024689747e-09 + z * -1.1382614868556325e-11;
-  double q = (0.041666666666666664 + z * -0.0013888888888887395) + w * (q1 + w * q2);
-  double h = 0.5 * z, tail = r * z * p + (low - low * h), one = 1 - h, rest = ((1 - one) - h) + (w * q - r * low);
+  double p1 = MG_FMA(z, 2.755731610068303e-06, -0.0001984126983675497);
+  double p2 = MG_FMA(z, 1.591810123027412e-10, -2.5051131455427946e-08);
+  double p = MG_FMA(w, MG_FMA(w, p2, p1), MG_FMA(z, 0.008333333333330946, -0.16666666666666666));
+  double q1 = MG_FMA(z, -2.7557317270560326e-07, 2.4801587298763433e-05);
+  double q2 = MG_FMA(z, -1.1382614868556325e-11, 2.0876146024689747e-09);
+  double q = MG_FMA(w, MG_FMA(w, q2, q1), MG_FMA(z, -0.0013888888888887395, 0.041666666666666664));
+  double h = 0.5 * z, tail = MG_FMA(r * z, p, MG_FMA(-low, h, low));
+  double one = MG_FMA(-0.5, z, 1), rest = MG_FMA(-0.5, z, 1 - one) + MG_FMA(w, q, -(r * low));
   *s = r + tail;
   *s_low = (r - *s) + tail;
   *c = one + rest;
@@ -410,7 +431,7 @@ MG_INLINE real mg_tan_near(real x) {
   uint64_t quadrant = mg_circle(x, &s, &s_low, &c, &c_low);
   double top = quadrant & 1 ? -c : s, top_low = quadrant & 1 ? -c_low : s_low;
   double bottom = quadrant & 1 ? s : c, bottom_low = quadrant & 1 ? s_low : c_low, t = top / bottom;
-  real y = (real)(t + (top_low - t * bottom_low) / bottom);
+  real y = (real)(t + MG_FMA(-t, bottom_low, top_low) / bottom);
   return x == 0 ? x : y;
 }
 MG_INLINE real mg_tan(real x) { return mg_abs(x) > MG_NEAR ? MG_LIBM(tan)(x) : mg_tan_near(x); }
@@ -427,26 +448,32 @@ MG_INLINE real mg_erf(real x) {
   y = high < y ? high : y;
   real z = y * y;
 #if MG_FLOAT
-  real tail = -0.0268542115f + z * (0.00518908724f + z * (-0.00080168643f + z * 7.87587487e-05f));
-  real near = 0.128379166f + z * (-0.37612626f + z * (0.112835944f + z * tail));
-  real v = 12 / (y + 2) - 3;
-  real far = (0.255395651f + v * 0.142395303f) +
-             v * v * ((0.0268515591f + v * 0.00292488723f) + v * v * (4.43539575e-05f + v * -2.81373123e-05f));
+  real tail = mg_fma(z, mg_fma(z, mg_fma(z, 7.87587487e-05f, -0.00080168643f), 0.00518908724f), -0.0268542115f);
+  real near = mg_fma(z, mg_fma(z, mg_fma(z, tail, 0.112835944f), -0.37612626f), 0.128379166f);
+  real v = 12 / (y + 2) - 3, v2 = v * v;
+  real d = mg_fma(v, 0.142395303f, 0.255395651f), e = mg_fma(v, 0.00292488723f, 0.0268515591f);
+  real far = mg_fma(v2, mg_fma(v2, mg_fma(v, -2.81373123e-05f, 4.43539575e-05f), e), d);
 #else
   real w = z * z, u = w * w;
-  real a = (0.12837916709551256 + z * -0.37612638903183543) + w * (0.11283791670945006 + z * -0.02686617064323777);
-  real b = (0.0052239776071164225 + z * -0.0008548325975389692) + w * (0.00012055294904839707 + z * -1.492473690741966e-05);
-  real c = 1.6447424703317362e-06 + z * -1.6208483801871705e-07;
-  c = c + w * (1.3720064546777686e-08 + z * -7.795898827002142e-10);
-  real near = a + u * (b + u * c);
+  real a = mg_fma(z, -0.37612638903183543, 0.12837916709551256);
+  a = mg_fma(w, mg_fma(z, -0.02686617064323777, 0.11283791670945006), a);
+  real b = mg_fma(z, -0.0008548325975389692, 0.0052239776071164225);
+  b = mg_fma(w, mg_fma(z, -1.492473690741966e-05, 0.00012055294904839707), b);
+  real c = mg_fma(z, -1.6208483801871705e-07, 1.6447424703317362e-06);
+  c = mg_fma(w, mg_fma(z, -7.795898827002142e-10, 1.3720064546777686e-08), c);
+  real near = mg_fma(u, mg_fma(u, c, b), a);
   real v = 14.4 / (y + 3) - 2.6, v2 = v * v, v4 = v2 * v2;
-  real d = (0.20798329133342885 + v * 0.15436117429436919) + v2 * (0.04969844540339464 + v * 0.012713147695692198);
-  real e = (0.002479314697078186 + v * 0.0003316029605764125) + v2 * (1.9563583246137112e-05 + v * -2.4255574719050315e-06);
-  real f = (-5.541274478467714e-07 + v * 4.526700764248741e-09) + v2 * (1.1339538061744706e-08 + v * 2.6381508985080735e-10);
-  real g = (-2.571511429603255e-10 + v * -6.047405945991704e-12) + v2 * 6.0857915906870915e-12;
-  real far = (d + v4 * e) + v4 * v4 * (f + v4 * g);
+  real d = mg_fma(v, 0.15436117429436919, 0.20798329133342885);
+  d = mg_fma(v2, mg_fma(v, 0.012713147695692198, 0.04969844540339464), d);
+  real e = mg_fma(v, 0.0003316029605764125, 0.002479314697078186);
+  e = mg_fma(v2, mg_fma(v, -2.4255574719050315e-06, 1.9563583246137112e-05), e);
+  real f = mg_fma(v, 4.526700764248741e-09, -5.541274478467714e-07);
+  f = mg_fma(v2, mg_fma(v, 2.6381508985080735e-10, 1.1339538061744706e-08), f);
+  real g = mg_fma(v2, 6.0857915906870915e-12, mg_fma(v, -6.047405945991704e-12, -2.571511429603255e-10));
+  real far = mg_fma(v4 * v4, mg_fma(v4, g, f), mg_fma(v4, e, d));
 #endif
-  return mg_sign_of(y < 1 ? y + y * near : 1 - mg_exp(-z) * far, x);
+  near = mg_fma(y, near, y), far = mg_fma(-mg_exp(-z), far, 1);
+  return mg_sign_of(y < 1 ? near : far, x);
 }
 
 //@ erfc: needs base

@@ -30,7 +30,8 @@ typedef real mg_vu __attribute__((vector_size(MG_BYTES), aligned(sizeof(real)), 
 #define MG_APART MG_LINKAGE __attribute__((noinline, unused))
 #else  // copies of a function for unit strides or constant arguments cost compile time and gain nothing
 #define MG_APART \
-  MG_LINKAGE __attribute__((noipa, unused, optimize("no-version-loops-for-strides", "no-unswitch-loops", "no-tree-vectorize")))
+  MG_LINKAGE __attribute__((noipa, unused, optimize("fp-contract=fast", "no-version-loops-for-strides", \
+                                                    "no-unswitch-loops", "no-tree-vectorize")))
 #endif
 
 //@ fold: needs base mix vector

@@ -15,6 +15,7 @@ from micrograd.compile.trace import DETACH
 from micrograd.compile.vector import LANES, Rolled
 
 NEAR = 4  # levels on which it is looked whether others that are alike have come there
+FEW = 4  # members of a home that may lie apart from each other
 _WANTED = 8  # bits of a key for the local derivatives that are asked for
 PHASES = ("before", "batch", "after")
 
@@ -247,7 +248,9 @@ class Groups:
         is_out[list(outputs)] = True
         homes = np.flatnonzero(np.diff(self.home, prepend=-1))
         bits = (self.key >> 1) & ((1 << _WANTED) - 1)
-        pinned = np.logical_and.reduceat(is_out[order] & (bits == 0), homes)[self.home]
+        free = is_out[order] & (bits == 0)
+        few = np.diff(homes, append=len(order)) <= FEW  # which may lie apart, so that the outputs are all together
+        pinned = free & (np.logical_and.reduceat(free, homes) | few)[self.home]
         own = np.zeros(len(self.tape), dtype=np.int8)
         own[order[pinned]] = 1 + reduced[pinned] + 2 * batched[pinned]
         for kind in (1, 2, 3):  # shared ones, sums, those of each example

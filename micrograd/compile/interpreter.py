@@ -121,14 +121,14 @@ class _Coder:
         """The rows of sums that kernels find: what is copied before, and what is done with each sum."""
         out, count = np.ravel(instruction.c), sums.sides[0][1].shape[1]
         made, firsts, copy = [], [], self.temporary + 1
-        for how, places in sums.sides:
-            firsts.append(np.array([copy]) if how else places[:, 0])
-            if how:
-                made.append(_columns(_NUMBERS[how], copy + np.arange(count), places[0]))
+        for copied, places in sums.sides:
+            firsts.append(np.array([copy]) if copied else places[:, 0])
+            if copied:
+                made.append(_columns(_NUMBERS["move"], copy + np.arange(count), places[0]))
                 copy += count
         self.width = max(self.width, copy - self.temporary)
-        if instruction.add or sums.sign < 0:
-            how = "neg" if not instruction.add else "+" if sums.sign > 0 else "-"
+        if instruction.add or instruction.sign < 0:
+            how = "neg" if not instruction.add else "+" if instruction.sign > 0 else "-"
             operands = [out, self.temporary] if instruction.add else [self.temporary]
             each = [_columns(_NUMBERS[sums.kernel], self.temporary, count, *firsts), _columns(_NUMBERS[how], out, *operands)]
             made.append(np.stack(each, axis=1).reshape(-1, 5))

@@ -93,6 +93,13 @@ class Places:
         base, start = self.base(addresses)
         return " + ".join([f"{base} + {first - start}", *moved])
 
+    def listed(self, addresses: Any) -> tuple[str, str]:
+        """The array that shared numbers without constant steps lie in, and the list of their places."""
+        flat, moved = np.asarray(addresses).ravel(), turn(addresses)
+        last = flat + addresses.shift * (addresses.turns - 1) if moved else flat
+        base, begin = self.base(np.concatenate([flat, last]), looked_up=True)
+        return " + ".join([base, *moved]), f"t + {self.tabled(flat - begin)}"
+
     def lookup(self, addresses: Any, index: str) -> str:
         """A number of a view without constant steps: its place stands in a table."""
         flat = np.asarray(addresses).ravel()

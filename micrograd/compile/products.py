@@ -29,7 +29,8 @@ class Products(Places):
         if c.flat[0] >= LANES and not lanes_b:
             return self._shared_product(a, b, c, p)
         out, (pc, cr, cs), after = self._target(c)
-        lines, (pa, ar, ak) = self._matrix(a, p.sign, across=cr == 1 and cs != 1)
+        single = a.shape[0] == b.shape[0] == 1 and not lanes_b
+        lines, (pa, ar, ak) = self._matrix(a, 1 if single else p.sign, across=cr == 1 and cs != 1)
         more, (pb, bs, bk) = self._matrix(b, 1, across=cs == 1 and not lanes_b)
         lines += more
         r, s, k = a.shape[0], b.shape[0], a.shape[1]
@@ -52,8 +53,9 @@ class Products(Places):
                     f"{cr} * L",
                     add,
                 )
-        elif r == s == 1:
-            call = f"*({pc}) {'+=' if add else '='} {self.call('dot', k, pa, ak, pb, bk)}"
+        elif single:
+            sign = "+" * add if p.sign > 0 else "-"
+            call = f"*({pc}) {f'{sign}= ' if add else f'= {sign}'}{self.call('dot', k, pa, ak, pb, bk)}"
         elif k == 1:
             call = self._outer((pa, ar), (pb, bs), (pc, cr, cs), (r, s), add)
         elif s == 1 and ak == bk == 1:
@@ -113,6 +115,9 @@ class Products(Places):
         name = f"g{self.scratch}"
         self.scratch += 1
         lanes = m.flat[0] >= LANES
+        if steps is None and sign > 0 and not lanes:
+            base, places = self.listed(m)
+            return [f"real {name}[{m.size}];", self.call("gather", m.size, base, places, name)], (name, columns, 1)
         source = self.at(m, steps) if steps is not None else self.lookup(m, f"{columns} * i + j")
         size = f"{m.size} * L" if lanes else str(m.size)
         target = f"{name}[({columns} * i + j) * L + l]" if lanes else f"{name}[{columns} * i + j]"

@@ -35,7 +35,9 @@ from micrograd.compile.vector import (
     views,
     with_views,
 )
-from micrograd.compile.views import nest
+from micrograd.compile.views import nest, strides
+
+WIDE = 8  # neighbours that fill the lanes of a register
 
 
 def roll(tape: Tape) -> Rolled:
@@ -120,9 +122,8 @@ class _Roller:
         c, longest = np.concatenate(places), max(map(sum, (kind[:4] for kind in kinds)))
         a = np.concatenate([_padded(x, longest) for x in rows_a])
         b = None if rows_b[0] is None else np.concatenate([_padded(x, longest) for x in rows_b])
-        for m in (a, b):
-            if m is not None and not ((m >= LANES) == (m[:1, :1] >= LANES)).all():
-                return None
+        if not all(m is None or _of_one_kind(m) for m in (a, b)):
+            return None
         order = np.argsort(c, kind="stable")
         b = None if b is None else b[order]
         upward = 1 if sign[0] or sign[2] else -1
@@ -238,10 +239,8 @@ class _Roller:
             return
         segments = [s for part in parts for s in _segments(*part)]
         found = [(sign, a, b, _grid(a, b)) for sign, a, b in segments]
-        if (
-            not any(grid is not None and _worth(grid, a.shape[1]) for _, a, _, grid in found)
-            and plus + minus + single + negative <= 8
-        ):
+        matrices = any(grid is not None and _worth(grid, a.shape[1]) for _, a, _, grid in found)
+        if not matrices and plus + minus + single + negative <= 8:
             places = self._places(members)
             if plus >= 4 and not (minus or single or negative or reduced) and _scattered_rows(*parts[0][1:3]):
                 self.made.append(Rows(parts[0][1], parts[0][2], places, 1, False, False))
@@ -251,12 +250,16 @@ class _Roller:
             )
             self.made.append(Map(kind.code, [places], (), ins))
             return
+        if not matrices and len(found) > (plus + minus) // 2 and all(_of_one_kind(m) for _, *ab, _, _ in parts for m in ab):
+            found = [(sign, a, b, None) for sign, a, b, *_ in parts]  # a term from here, a term from there
         places = self._places(members)
         add = self._roll_singles(operands[:, n:], single, places, bool(reduced))
         for sign, a, b, grid in found:
             for some in self._blocks(a, b, grid):
                 if some is None:
                     self.made.append(Rows(a, b, places, sign, add, bool(reduced)))
+                elif _beside(one := a[np.ravel(some)], other := b[np.ravel(some)], some.shape):
+                    self.made.append(Rows(one, other, places[np.ravel(some)], sign, add, bool(reduced)))
                 else:
                     c = places[some]
                     self.made.append(Product(a[some[:, 0]], b[some[0]], c, sign, add, bool(reduced)))
@@ -281,7 +284,7 @@ class _Roller:
         if grid is not None:
             yield grid
         else:
-            yield from _complete_blocks(a, b, len(a) // 16) or [None]
+            yield from _complete_blocks(a, b, max(len(a) // 16, 2 if len(a) >= WIDE else 0)) or [None]
 
 
 def _canonical(pairs: Any, regions: Any) -> tuple[Any, ...]:
@@ -334,6 +337,20 @@ def _scattered_rows(a: Any, b: Any) -> bool:
     """Whether the factors of a few products lie side by side in each sum, and from sum to sum at places without a rule."""
     beside = (np.diff(a, axis=1) == 1).all() and (np.diff(b, axis=1) == 1).all()
     return bool(beside and a[0, 0] < LANES and None in nest([a[:, 0], b[:, 0]]).steps)
+
+
+def _of_one_kind(addresses: Any) -> bool:
+    """Whether all of some numbers are shared, or all each example's own."""
+    own = addresses >= LANES
+    return bool((own == own[:1, :1]).all())
+
+
+def _beside(a: Any, b: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the products of a vector with a matrix, a row for each result, are best added up row by row: those of
+    neighbours lie side by side, at places without a rule."""
+    if min(shape) > 1 or max(shape) < WIDE or a[0, 0] >= LANES or b[0, 0] >= LANES:
+        return False
+    return any((np.diff(m, axis=0) == 1).all() and strides(m) is None for m in (a, b))
 
 
 def _sorted_singles(operands: Any, regions: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from micrograd.compile.dialect import template
 from micrograd.compile.emit import Term, ordered
 from micrograd.compile.tape import KINDS
 from micrograd.compile.vector import LANES, Map, Product, Rows
+from micrograd.compile.views import strides
 
 WRITTEN = (Map, Product, Rows)  # the instructions that can be written out
 LONG = 16  # terms that are added up by registers, at least: as many as a register has on any machine
@@ -51,35 +52,25 @@ class Sums(NamedTuple):
     """Sums, or largest numbers, that a kernel finds where the terms of each member lie side by side."""
 
     kernel: str
-    sides: list[tuple[str, Any]]  # "move" or "neg" where the numbers are copied before, and their addresses, a row a member
-    sign: int  # of the results
+    sides: list[tuple[bool, Any]]  # whether the numbers are copied before, and their addresses, a row a member
 
 
 def in_memory(instruction: Any) -> Sums | None:
     """The kernel that finds the sums of an instruction; None where they are done in another way."""
     if isinstance(instruction, Product):
-        sides, sign = [_side(instruction.a, instruction.sign), _side(instruction.b, 1)], 1
-        if len(instruction.a) > 1 or len(instruction.b) > 1 or None in sides:
-            return None
-        kernel = "dot"
+        views, kernel = [np.asarray(instruction.a), np.asarray(instruction.b)], "dot"
+        usable = len(views[0]) == len(views[1]) == 1
     elif isinstance(instruction, Rows) and instruction.b is None and instruction.lengths is None:
-        sides, sign = [_side(instruction.a, 1)], instruction.sign
-        if instruction.a.shape[1] < LONG or sides != [("", sides[0] and sides[0][1])]:
-            return None
-        kernel = "largest" if instruction.largest else "sum"
+        views, kernel = [np.asarray(instruction.a)], "largest" if instruction.largest else "sum"
+        usable = views[0].shape[1] >= LONG and bool((np.diff(views[0], axis=1) == 1).all())
     else:
         return None
-    own = any(view.flat[0] >= LANES for view in (instruction.a, instruction.c))
-    return None if own or instruction.reduced else Sums(kernel, [side for side in sides if side], sign)
-
-
-def _side(view: Any, sign: int) -> tuple[str, Any] | None:
-    """What is done with numbers before they are added up; None where they lie in steps of another size than one."""
-    view = np.asarray(view)
-    steps = view[:, 1:] - view[:, :-1]
-    if (steps == 1).all():
-        return "" if sign > 0 else "neg", view
-    return None if (steps == steps[:, :1]).all() and sign > 0 else ("move" if sign > 0 else "neg", view)
+    if not usable or instruction.reduced or any(view.flat[0] >= LANES for view in (*views, instruction.c)):
+        return None
+    found = [strides(view) for view in views]
+    if any(steps is not None and steps[-1] != 1 for steps in found if len(views) > 1 and views[0].shape[1] > 1):
+        return None
+    return Sums(kernel, [(steps is None and len(views) > 1, view) for steps, view in zip(found, views, strict=True)])
 
 
 @functools.lru_cache(maxsize=4096)

@@ -25,8 +25,8 @@ class Tables(Places):
         """Dots, sums or largest numbers of a length, member by member."""
         c, ragged = rows.c, rows.lengths is not None
         lanes = any(view is not None and view.flat[0] >= LANES for view in (c, rows.a, rows.b))
-        if found := in_memory(rows):
-            return self._in_memory(rows, found.kernel)
+        if sums := in_memory(rows):
+            return self._in_memory(rows, sums.kernel)
         if not (lanes or rows.largest or rows.reduced) and (found := _block(rows)):
             return self._blocks(*found)
         if lanes and (fours := _fours(rows)):
@@ -73,7 +73,7 @@ class Tables(Places):
         """Sums, or largest numbers, that a kernel finds where they lie."""
         walk = _Walk(self, [rows.c, rows.a])
         sign = "-" if rows.sign < 0 else ""
-        end = f"{sign or '+'}=" if rows.add else f"= {sign}"
+        end = f"{sign or '+'}= " if rows.add else f"= {sign}"
         call = self.call(kernel, rows.a.shape[1], f"&{walk.text(1, '0')}")
         return walk.loops(f"{walk.text(0)} {end}{call}")
 
@@ -119,7 +119,7 @@ class Tables(Places):
             return self._together(firsts, lengths, four)
         walk = _Walk(self, firsts, lengths)
         length = self._length(lengths, walk)
-        if block > 16 and rows.b is not None:
+        if block >= 8 and rows.b is not None:
             factors = [f"{base}, {places}" for base, places in (walk.row(n) for n in (1, 2))]
             sums = self.call("across", block, length, *factors, steps[2], "sums")
         else:

@@ -21,6 +21,8 @@ from micrograd.compile.tables import Tables
 from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Take
 from micrograd.compile.views import strides
 
+LONG = 4  # functions, of a program that is compiled in halves, at least
+HIDDEN = '__attribute__((visibility("hidden")))'
 STATEMENTS = 60  # in a function: compilers slow down on long ones
 CACHE_BYTES, OUTER_CACHE_BYTES = 1 << 18, 1 << 20  # where the numbers of the examples worked on together should stay
 CHUNKS = 32  # of a batch: they do not depend on the count of threads, and their sums are added up in order
@@ -45,7 +47,7 @@ class Writer(Loops, Products, Straight, Tables):
         found: Any = None
         while found != (found := (len(self.copied), self.results_apart)):
             # written anew where it turned out that leaves have to be copied, or the outputs cannot be apart
-            self.parts: list[str] = []
+            self.parts: list[tuple[str, str]] = []  # the functions of the phases, by name, and their bodies
             self.table, self.table_size, self.scratch = {}, 0, 0
             self.text = self._program()
 
@@ -91,7 +93,7 @@ class Writer(Loops, Products, Straight, Tables):
             text.append(RUN)
         head = f"#define real {self.real}\n#define L {self.lanes}\n"
         self.entries = "\n".join(text)
-        return "\n".join([head, prelude(frozenset(self.needs)), MACROS, *self.parts, self.entries])
+        return "\n".join([head, prelude(frozenset(self.needs)), MACROS, *_functions(self.parts), self.entries])
 
     def _results_out(self) -> str:
         """Copy the shared outputs into the array of results, where they are not computed there."""
@@ -112,13 +114,19 @@ class Writer(Loops, Products, Straight, Tables):
         return (int(shared[0] - start), end - start) if self.results_apart else (0, max(len(shared), 1))
 
     def units(self) -> list[str]:
-        """The same in two files, compiled side by side: the program, and the kernels of matrix products it uses."""
-        if "tiles" not in needed(frozenset(self.needs)):
-            return [self.text + CALL]
+        """The same in files that are compiled side by side: the program, in halves where it is long, and the kernels of
+        matrix products that it uses."""
         sizes, sections = f"#define real {self.real}\n#define L {self.lanes}\n", prelude(frozenset(self.needs))
-        hidden = '#define MG_LINKAGE __attribute__((visibility("hidden")))\n'
-        program = "\n".join([sizes, declared(sections), MACROS, *self.parts, self.entries, CALL])
-        return [program, f"{hidden}{sizes}{sections}"]
+        apart = "tiles" in needed(frozenset(self.needs))
+        kernels = [f"#define MG_LINKAGE {HIDDEN}\n{sizes}{sections}"] if apart else []
+        head = [sizes, declared(sections) if apart else sections, MACROS]
+        if len(self.parts) < LONG:
+            return ["\n".join([*head, *_functions(self.parts), self.entries, CALL]), *kernels]
+        ends = np.cumsum([len(body) for _, body in self.parts])
+        half = int(np.searchsorted(ends, ends[-1] // 2))
+        known = [f"{HIDDEN} void {name}(MG_STATE);" for name, _ in self.parts[half:]]
+        first = [*head, *known, *_functions(self.parts[:half]), self.entries, CALL]
+        return ["\n".join(first), "\n".join([*head, *_functions(self.parts[half:], HIDDEN)]), *kernels]
 
     def _phase(self, name: str, instructions: Sequence[Instruction], later: Sequence[Instruction]) -> str:
         """Functions of some statements each, and the calls of them; what comes later may read what they write."""
@@ -131,7 +139,7 @@ class Writer(Loops, Products, Straight, Tables):
         calls = []
         for number, body in enumerate(bodies):
             part = f"{name}_{number}"
-            self.parts.append(f"static void {part}(MG_STATE) {{ MG_USED;\n{body}\n}}\n")
+            self.parts.append((part, body))
             calls.append(f"  {part}(in, ix, w, o, v, s, t, first, last, count);\n")
         if name == "batch":
             return "".join("  " + call for call in calls)
@@ -160,6 +168,10 @@ class Writer(Loops, Products, Straight, Tables):
             "    const long count = to - first < L ? to - first : L; (void)count;\n"
             f"{''.join(lines)}{calls}{lines_out}  }}\n}}\n"
         )
+
+
+def _functions(parts: Sequence[tuple[str, str]], linkage: str = "static") -> list[str]:
+    return [f"{linkage} void {name}(MG_STATE) {{ MG_USED;\n{body}\n}}\n" for name, body in parts]
 
 
 def _is_single(i: Map) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import micrograd
 from micrograd.compile.vector import Product, Rows
+from micrograd.compile.writer import Writer
 
 
 def determinant(a: Any) -> Any:
@@ -37,8 +39,50 @@ def test_the_way_back_of_an_elimination_is_made_of_products() -> None:
     rolled = program._last.rolled
     instructions = [*rolled.before, *rolled.after]
     sums = [i.a.shape for i in instructions if isinstance(i, Rows) and i.b is not None]
-    assert not [shape for shape in sums if shape[0] == shape[1] > 8]
-    assert sum(isinstance(i, Product) and i.a.shape[1] > 8 for i in instructions) >= 2 * (n - 9)
+    squares = [sum(i.b.size == k * k for i in instructions if isinstance(i, Product)) for k in range(9, n)]
+    assert squares == [2] * (n - 9)
+    # on the way there a row and a column meet the corner that they share: neighbours lie side by side
+    wide = [(n - k - i, k) for k in range(8, n) for i in (0, 1) if n - k - i >= 8]
+    assert [shape for shape in sums if shape[0] >= 8] == wide
+    dots = [i for i in instructions if isinstance(i, Rows) and len(i.a) >= 8]
+    assert all((np.diff(i.a, axis=0) == 1).all() or (np.diff(i.b, axis=0) == 1).all() for i in dots)
+
+
+@pytest.mark.parametrize("n", [12, 24])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_elimination_finds_its_numbers_where_they_lie(n: int, dtype: str) -> None:
+    """Derivatives lie where they are given out from, no large matrix is gathered, and long programs are compiled in halves."""
+    a = np.random.default_rng(0).normal(size=(n, n)) + 4.0 * np.eye(n)
+    program = micrograd.compile(determinant, backend="native", dtype=dtype)
+    value, gradient = program.value_and_grad(a)
+    tolerance = 1e-9 if dtype == "float64" else 1e-3
+    np.testing.assert_allclose(value, np.linalg.det(a), rtol=tolerance)
+    expected = np.linalg.det(a) * np.linalg.inv(a).T
+    np.testing.assert_allclose(gradient, expected, rtol=tolerance, atol=tolerance * abs(expected).max())
+    writer = Writer(program._last.rolled, "double")
+    assert writer.results_apart
+    assert all(int(size) < 8 * n for size in re.findall(r"mg_gather\((\d+),", writer.text))
+    assert (len(writer.units()) > 2) == (n == 24)
+
+
+def test_terms_of_which_some_are_shared_and_some_each_example_has() -> None:
+    """Ten terms, each from a place of its own: those that all examples share are not put into a row with the others."""
+
+    def f(w: Any, x: Any) -> Any:
+        for i in range(10):
+            x = [*x, micrograd.tanh(x[-1] * (0.5 + i) + w[i])]
+            w = [*w, w[i] * w[i + 1]]
+        return [sum(p * q for p, q in zip(w[11:], w[j : j + 5] + x[3 + j : 8 + j], strict=True)) for j in range(2)]
+
+    w, x = np.linspace(-1.0, 1.0, 11), np.random.default_rng(0).normal(size=(5, 3))
+    for backend in ("numpy", "native"):
+        program = micrograd.compile(lambda w, x: sum(f(w, x)), batch=(None, 0), reduce="sum", backend=backend)
+        found = program.value_and_grad(w, x)
+        leaves = list(map(micrograd.Value, w.tolist()))
+        total = sum(sum(f(leaves, row)) for row in x.tolist())
+        total.backward()
+        np.testing.assert_allclose(found[0], total.data, rtol=1e-12)
+        np.testing.assert_allclose(found[1], [leaf.grad for leaf in leaves], rtol=1e-12)
 
 
 def softmax(scores: list[Any]) -> list[Any]:

@@ -121,6 +121,17 @@ MG_APART real mg_dot(int n, const real *a, long sa, const real *b, long sb) {
   return sum;
 }
 
+//@ gather: needs base
+// out[i] = from[places[i]].
+#ifdef __clang__
+#define MG_ALONE static __attribute__((noinline, unused))
+#else
+#define MG_ALONE static __attribute__((noipa, unused))
+#endif
+MG_ALONE void mg_gather(int n, const real *restrict from, const int32_t *places, real *restrict out) {
+  for (int i = 0; i < n; i++) out[i] = from[places[i]];
+}
+
 //@ mv: needs base vector sum dot
 // C[r cr] (+)= sum over k of A[r ar + k] x[k]: four rows at once, which share x and come from memory side by side. Where all
 // rows begin at one place of a cache line, registers are loaded from the first whole line on: none of them from two. The

@@ -51,7 +51,7 @@ def test_the_way_back_of_an_elimination_is_made_of_products() -> None:
 @pytest.mark.parametrize("n", [12, 24])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_an_elimination_finds_its_numbers_where_they_lie(n: int, dtype: str) -> None:
-    """Derivatives lie where they are given out from, no large matrix is gathered, and long programs are compiled in halves."""
+    """Derivatives lie where they are given out from, no large matrix is gathered; long programs compile in halves."""
     a = np.random.default_rng(0).normal(size=(n, n)) + 4.0 * np.eye(n)
     program = micrograd.compile(determinant, backend="native", dtype=dtype)
     value, gradient = program.value_and_grad(a)

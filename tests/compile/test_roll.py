@@ -69,20 +69,22 @@ def test_terms_of_which_some_are_shared_and_some_each_example_has() -> None:
     """Ten terms, each from a place of its own: those that all examples share are not put into a row with the others."""
 
     def f(w: Any, x: Any) -> Any:
+        shared, own = [w], [x]
         for i in range(10):
-            x = [*x, micrograd.tanh(x[-1] * (0.5 + i) + w[i])]
-            w = [*w, w[i] * w[i + 1]]
-        return [sum(p * q for p, q in zip(w[11:], w[j : j + 5] + x[3 + j : 8 + j], strict=True)) for j in range(2)]
+            own.append([micrograd.tanh(v * (0.5 + i)) for v in own[-1]])
+            shared.append([u * u - 0.1 * i for u in shared[-1]])
+        pairs = [(shared[i], shared[i + 1] if i % 2 else own[i + 1]) for i in range(10)]
+        return sum((e + 1.0) * micrograd.tanh(sum(p[e] * q[e] for p, q in pairs)) for e in range(6))
 
-    w, x = np.linspace(-1.0, 1.0, 11), np.random.default_rng(0).normal(size=(5, 3))
+    w, x = np.linspace(-1.0, 1.0, 6), np.random.default_rng(0).normal(size=(5, 6))
     for backend in ("numpy", "native"):
-        program = micrograd.compile(lambda w, x: sum(f(w, x)), batch=(None, 0), reduce="sum", backend=backend)
+        program = micrograd.compile(f, batch=(None, 0), reduce="sum", backend=backend)
         found = program.value_and_grad(w, x)
         leaves = list(map(micrograd.Value, w.tolist()))
-        total = sum(sum(f(leaves, row)) for row in x.tolist())
+        total = sum(f(leaves, row) for row in x.tolist())
         total.backward()
         np.testing.assert_allclose(found[0], total.data, rtol=1e-12)
-        np.testing.assert_allclose(found[1], [leaf.grad for leaf in leaves], rtol=1e-12)
+        np.testing.assert_allclose(found[1], [leaf.grad for leaf in leaves], rtol=1e-12, atol=1e-12)
 
 
 def softmax(scores: list[Any]) -> list[Any]:

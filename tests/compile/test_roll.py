@@ -66,14 +66,14 @@ def test_an_elimination_finds_its_numbers_where_they_lie(n: int, dtype: str) -> 
 
 
 def test_terms_of_which_some_are_shared_and_some_each_example_has() -> None:
-    """Ten terms, each from a place of its own: those that all examples share are not put into a row with the others."""
+    """Nine terms, each from a place of its own: those that all examples share are not put into a row with the others."""
 
     def f(w: Any, x: Any) -> Any:
         shared, own = [w], [x]
-        for i in range(10):
+        for i in range(9):
             own.append([micrograd.tanh(v * (0.5 + i)) for v in own[-1]])
             shared.append([u * u - 0.1 * i for u in shared[-1]])
-        pairs = [(shared[i], shared[i + 1] if i % 2 else own[i + 1]) for i in range(10)]
+        pairs = [(shared[i], shared[i + 1] if i % 2 else own[i + 1]) for i in range(9)]
         return sum((e + 1.0) * micrograd.tanh(sum(p[e] * q[e] for p, q in pairs)) for e in range(6))
 
     w, x = np.linspace(-1.0, 1.0, 6), np.random.default_rng(0).normal(size=(5, 6))

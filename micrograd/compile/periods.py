@@ -21,6 +21,7 @@ class Periods:
         starts, ends = groups.starts[first:last], groups.starts[first + 1 : last + 1]
         self.bases = _bases(groups, starts, ends)
         self.signature = _signatures(groups, starts, ends, self.bases)
+        self.kinds = self.signature.tolist()
         self.runs: dict[int, Any] = {}
         order = np.argsort(self.signature, kind="stable")
         again = np.zeros(len(self.signature), dtype=np.int64)  # how far it is to the next group that is alike
@@ -37,10 +38,15 @@ class Periods:
             where, period = where + step, period + step
             if not step or period > PERIOD:
                 break
-            turns = self._run(period)[at] // period + 2
+            turns = self._run(period)[at] // period + 2 if self._may_repeat(at, period) else 1
             if turns >= TURNS and turns * period > found[0] * found[1]:
                 found = period, turns
         return found
+
+    def _may_repeat(self, at: int, period: int) -> bool:
+        """Whether groups a period apart are alike so often that there may be a loop."""
+        alike = self.kinds[at : at + TURNS * period : period]
+        return len(alike) == TURNS and alike.count(alike[0]) == TURNS
 
     def _run(self, period: int) -> list[int]:
         """For each group, how many from it on are like those one and two periods later."""

@@ -189,6 +189,9 @@ class _Roller:
         kind = KINDS[groups.code[groups.order[members[0]]]]
         operands, regions = groups.read_by(members)
         what = kind.key[0]
+        if what == "dot" and len(members) == 1 and sum(kind.shape[:2]) <= 2 and sum(kind.shape[:4]) <= 8:
+            self.made.append(Map(kind.code, [self._places(members)], (), _of_one(operands[0], regions[0], kind.shape)))
+            return
         if what == "dot":
             self._roll_dots(members, kind, *_sorted_singles(operands, regions, kind.shape))
             return
@@ -305,6 +308,17 @@ def _canonical(pairs: Any, regions: Any) -> tuple[Any, ...]:
             break
     at = np.arange(len(a))[:, None], order
     return a[at], b[at], ra[at], rb[at]
+
+
+def _of_one(operands: Any, regions: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The operands of one dot of few terms as ``_canonical`` and ``_sorted_singles`` put them."""
+    plus, minus, single, *_ = shape
+    n, at, of = 2 * (plus + minus), operands.tolist(), regions.tolist()
+    pairs = [(i, i + 1) if of[i] <= of[i + 1] else (i + 1, i) for i in range(0, n, 2)]
+    products = [(of[i], of[j], at[i], at[j]) for i, j in pairs]
+    ordered = [*sorted(products[:plus]), *sorted(products[plus:])]
+    singles = [*sorted(at[n : n + single]), *sorted(at[n + single :])]
+    return list(np.array([*(a for *_, x, y in ordered for a in (x, y)), *singles])[:, None])
 
 
 def _apart(parts: list[tuple[Any, ...]], singles: Any, single_regions: Any) -> list[Any] | None:

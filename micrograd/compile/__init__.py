@@ -22,8 +22,9 @@ def compile(
 ) -> Any:
     """Record a function of numbers once and replay it at native speed, with its gradients.
 
-    A native program of up to some thousand operations of arithmetic that follow no rule is not compiled at once: it begins
-    on an interpreter, and its C takes over, without a change in any bit, when it has run for some time, or is bound.
+    A native program of up to some thousand operations is not compiled at once, unless it has matrix products or a batch: it
+    begins on an interpreter, which is compiled once on a machine, and its C takes over, without a change in any bit, when it
+    has run for some time, or is bound.
 
     >>> @compile
     ... def f(x, y):

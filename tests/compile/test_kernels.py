@@ -152,8 +152,8 @@ void few(int depth, int R, int S, const real *A, long ar, long ak, const real *B
 class Kernels:
     """All kernels in one shared object, called with NumPy arrays; a wrong argument type would be a wrong test."""
 
-    def __init__(self, folder: Path, real: str, machine: str) -> None:
-        self.dtype = TYPES[real]
+    def __init__(self, folder: Path, real: str, machine: str, *flags: str) -> None:
+        self.built_for, self.dtype = (real, machine), TYPES[real]
         self.tolerance = 1e-12 if real == "double" else 2e-5
         self.real = ctypes.c_double if real == "double" else ctypes.c_float
         target = str(folder / "kernels.so")
@@ -161,6 +161,7 @@ class Kernels:
             compiler(),
             *FLAGS,
             *MACHINES[machine],
+            *flags,
             "-fPIC",
             "-shared",
             "-x",
@@ -243,6 +244,19 @@ def test_a_function_is_within_two_units_of_the_last_place(kernels: Kernels, name
     worst = int(np.argmax(errors))
     allowed = 8 if name == "erfc" else 2  # erfc is whatever libm has
     assert errors[worst] <= allowed, (name, float(x[worst]), errors[worst])
+
+
+@pytest.fixture(scope="module")
+def uncontracted(kernels: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """The same kernels, where the compiler may not fuse what is not written fused."""
+    return Kernels(tmp_path_factory.mktemp("kernels"), *kernels.built_for, "-ffp-contract=off")
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_a_function_does_not_depend_on_what_the_compiler_fuses(kernels: Kernels, uncontracted: Kernels, name: str) -> None:
+    x = points(name, kernels.dtype)
+    np.testing.assert_array_equal(kernels.apply(name, x), uncontracted.apply(name, x))
+    assert {kernels.apply(name, x[i : i + 1])[0] for i in range(40)} == set(kernels.apply(name, x)[:40])
 
 
 INF, NAN = float("inf"), float("nan")

@@ -336,7 +336,7 @@ MG_INLINE real mg_atan(real x) {
 #define MG_HALF_PI 1.5707963267948966
 #define MG_HALF_PI_LOW 6.123233995736766e-17
 #endif
-MG_INLINE real mg_asin_parts(real y, real *tail) {
+MG_INLINE real mg_asin_parts(real y, real *cube, real *ratio) {  // r, and r z and P(z)
   real z = y > (real)0.5 ? (1 - y) * (real)0.5 : y * y, r = y > (real)0.5 ? mg_sqrt(z) : y;
 #if MG_FLOAT
   real p = mg_fma(z, mg_fma(z, 0.0380939618f, 0.0265506636f), 0.0450018942f);
@@ -350,20 +350,20 @@ MG_INLINE real mg_asin_parts(real y, real *tail) {
   c = mg_fma(w, mg_fma(z, 0.028187667142318098, -0.010773195325585556), c);
   real p = mg_fma(v, mg_fma(v, c, b), a);
 #endif
-  *tail = r * z * p;
+  *cube = r * z, *ratio = p;
   return r;
 }
 
 //@ asin: needs base asinparts
 MG_INLINE real mg_asin(real x) {
-  real y = mg_abs(x), tail, r = mg_asin_parts(y, &tail);
-  real far = mg_fma(-2, r, MG_HALF_PI) - mg_fma(2, tail, -MG_HALF_PI_LOW);
-  return mg_sign_of(y > (real)0.5 ? far : r + tail, x);
+  real y = mg_abs(x), cube, p, r = mg_asin_parts(y, &cube, &p);
+  real near = mg_fma(cube, p, r), far = mg_fma(-2, r, MG_HALF_PI) - mg_fma(2, cube * p, -MG_HALF_PI_LOW);
+  return mg_sign_of(y > (real)0.5 ? far : near, x);
 }
 
 //@ acos: needs base asinparts
 MG_INLINE real mg_acos(real x) {
-  real y = mg_abs(x), tail, r = mg_asin_parts(y, &tail);
+  real y = mg_abs(x), cube, p, r = mg_asin_parts(y, &cube, &p), tail = cube * p;
   real far = x > 0 ? 2 * (r + tail) : 2 * ((MG_HALF_PI - r) - (tail - MG_HALF_PI_LOW));
   real s = mg_sign_of(r, x), near = MG_HALF_PI - (s - (MG_HALF_PI_LOW - mg_sign_of(tail, x)));
   return y > (real)0.5 ? far : near;

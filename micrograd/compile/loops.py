@@ -148,7 +148,7 @@ class Loops(Places):
 
     def _only(self, out: Any, view: Any, loop: Loop) -> bool:
         """Whether nothing else in a loop writes where an output is read by a view in the next turn."""
-        places = np.union1d(every(out), every(view))
+        places = np.concatenate([every(out), every(view)])
         others = (other for i in loop.body for other in i.outs if other is not None and other is not out)
         return not any(np.isin(every(other), places).any() for other in others)
 

@@ -407,7 +407,7 @@ class _Writer:
         classes = own_a * 2 + own_b
         add = p.add
         largest = isinstance(p, Rows) and p.largest
-        for number in np.unique(classes) if not largest else (0,):
+        for number in sorted(set(classes.tolist())) if not largest else (0,):
             some = classes == number if not largest else slice(None)
             a, b = p.a[:, some], None if p.b is None else p.b[:, some]
             if isinstance(p, Product):

@@ -340,7 +340,7 @@ def _segments(sign: int, a: Any, b: Any, ra: Any, rb: Any) -> Iterator[tuple[int
         yield sign, a, b
     elif len(cuts) > 8 and a.shape[1] < 4 * len(cuts):  # a sum over the steps of a loop: one row, picked together
         own = a[0] // LANES * 2 + b[0] // LANES
-        for kind in np.unique(own):
+        for kind in sorted(set(own.tolist())):
             yield sign, a[:, own == kind], b[:, own == kind]
     else:
         for i, j in itertools.pairwise([0, *cuts.tolist(), a.shape[1]]):

@@ -39,7 +39,7 @@ def patterns(instruction: Map | Product | Rows) -> Iterator[tuple[Pattern, Any, 
     a, b, c, lengths = instruction.a, instruction.b, np.ravel(instruction.c), getattr(instruction, "lengths", None)
     if isinstance(instruction, Product):
         a, b = np.repeat(a, len(instruction.b), axis=0), np.tile(instruction.b, (len(a), 1))
-    for length in np.unique(lengths) if lengths is not None else [a.shape[1]]:
+    for length in sorted(set(lengths.tolist())) if lengths is not None else [a.shape[1]]:
         some = slice(None) if lengths is None else lengths == length
         sides = [side[some, :length] for side in (a, b) if side is not None]
         sides += [c[some, None]] if instruction.add else []

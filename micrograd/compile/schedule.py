@@ -42,15 +42,17 @@ class _Book:
         self.flat, owners = flattened(self.views)
         self.unit = np.repeat(np.arange(len(units)), [len(some) for some in of_units])[owners]
         self.edges = np.concatenate([[0], np.cumsum([view.size for view in self.views], dtype=np.int64)]).tolist()
-        streamed = (isinstance(unit, Stream) for unit, some in zip(units, of_units, strict=True) for _ in some)
-        self.walking = [  # the views of loops and of streams
-            i for i, (view, is_streamed) in enumerate(zip(self.views, streamed, strict=True)) if is_streamed or _reach(view)
-        ]
+        self.walks = self._walks(of_units)
 
-    def range(self, number: int) -> tuple[int, int]:
-        """The first and the last address that a view reaches."""
-        flat, reach = self.flat[self.edges[number] : self.edges[number + 1]], _reach(self.views[number])
-        return int(flat.min()) + min(reach, 0), int(flat.max()) + max(reach, 0)
+    def _walks(self, of_units: list[list[Any]]) -> Any:
+        """For the views of loops and of streams their instruction, and the first and the last address that they reach."""
+        if not self.views:
+            return np.zeros((3, 0), np.int64)
+        streamed = np.repeat([isinstance(unit, Stream) for unit in self.units], [len(some) for some in of_units])
+        begins, reach = np.array(self.edges[:-1]), np.array([_reach(view) for view in self.views])
+        low = np.minimum.reduceat(self.flat, begins) + np.minimum(reach, 0)
+        high = np.maximum.reduceat(self.flat, begins) + np.maximum(reach, 0)
+        return np.stack([self.unit[begins], low, high])[:, streamed | (reach != 0)]
 
     def at(self, moves: Any) -> list[Any]:
         """The instructions with all their addresses moved."""
@@ -103,9 +105,9 @@ class _Moves:
 
     def _walks(self, book: _Book) -> list[tuple[int, int, int]]:
         """For the views of loops and streams their instruction, and the first and the last stretch that they come to."""
-        found = [(int(book.unit[book.edges[i]]), *book.range(i)) for i in book.walking]
-        mine = [(unit, low - self.bank, high - self.bank) for unit, low, high in found if (low >= LANES) == (self.bank > 0)]
-        return [(unit, *self._stretch([low, high]).tolist()) for unit, low, high in mine]
+        unit, *reached = book.walks[:, (book.walks[1] >= LANES) == (self.bank > 0)]
+        low, high = (self._stretch(places - self.bank) for places in reached)
+        return list(zip(unit.tolist(), low.tolist(), high.tolist(), strict=True))
 
     def _keep_together(self, spans: list[tuple[int, ...]]) -> None:
         """Stretches that one view walks through have one leader."""

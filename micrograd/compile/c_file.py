@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from micrograd.compile import interpreter
 from micrograd.compile.vector import LANES, Rolled
 from micrograd.compile.writer import Writer
 
@@ -132,10 +133,11 @@ def _header(rolled: Rolled, writer: Writer) -> str:
         if space.size
     ]
     lanes = int((rolled.outputs >= LANES).sum())
+    exact = "".join(f" {flag}" for flag in interpreter.EXACT) if interpreter.code(rolled) else ""
     (first, length), count = writer.results(), len(rolled.outputs) - lanes
     lines = [
         "/* A program written by micrograd.compile.  Compile with: cc -std=gnu11 -O3 -march=native -fno-math-errno",
-        "   -fno-trapping-math -fopenmp-simd, link with -lm.",
+        f"   -fno-trapping-math -fopenmp-simd{exact}, link with -lm.",
         "",
         "   Inputs, one pointer for each number (those not listed may be null):",
         *inputs,

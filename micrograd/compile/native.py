@@ -79,7 +79,7 @@ class NativeKernel:
         """Begin on the interpreter."""
         loaded = toolchain.load(interpreter.source(self.real), extra=self.flags)
         numbers = self._numbers(code.end, code.start, code.literals)
-        self._run_by(loaded, numbers, code.rows, None, (0, len(self.rolled.outputs)))
+        self._run_by(loaded, numbers, code.rows, np.zeros(1, np.int32), (0, len(self.rolled.outputs)))
 
     def _write(self) -> None:
         """Write the program in C, and run what that compiles to from now on."""
@@ -102,7 +102,7 @@ class NativeKernel:
 
     def _run_by(self, loaded: toolchain.Loaded, w: Any, v: Any, table: Any, results: tuple[int, int]) -> None:
         """Let a loaded program run with these buffers, and results from the first of so many numbers on."""
-        places = (None if array is None else array.ctypes.data for array in (w, None, v, self.s, table))
+        places = w.ctypes.data, None, v.ctypes.data, self.s.ctypes.data, table.ctypes.data
         pointers, indexes = map(ctypes.addressof, (self.pointers, self.indexes))
         frame = (ctypes.c_void_p * 9)(pointers, indexes, *places, 1, None)
         first, length = results
@@ -118,7 +118,7 @@ class NativeKernel:
             length=length,
             picked=slice(first, first + len(self.rolled.outputs) - len(self.lanes)),
             pool=[],
-            bytes=sum(array.nbytes for array in (w, v, self.s, table) if array is not None),
+            bytes=sum(array.nbytes for array in (w, v, self.s, table)),
         )
 
     def compile(self) -> None:
@@ -145,12 +145,12 @@ class NativeKernel:
 
     def run(self, inputs: Sequence[Any], examples: int) -> tuple[Any, Any]:
         """The shared outputs, and those of each example, a row each, None if there are none; the caller may keep both."""
-        if inputs is not self.present:
-            self._hold(inputs)
         if self.runs == 1:
-            self.compile()
+            self.compile()  # before inputs are pointed at: a signal's handler may run the program while the compiler works
         elif self.runs:
             self.runs -= 1
+        if inputs is not self.present:
+            self._hold(inputs)
         result, lanes = self._fresh(), None
         self.frame[EXAMPLES] = examples
         if len(self.lanes):

@@ -23,6 +23,7 @@ from micrograd.compile.periods import Periods
 from micrograd.compile.tape import KINDS, Tape
 from micrograd.compile.vector import (
     LANES,
+    WIDE,
     Instruction,
     Loop,
     Map,
@@ -36,8 +37,6 @@ from micrograd.compile.vector import (
     with_views,
 )
 from micrograd.compile.views import nest, strides
-
-WIDE = 8  # neighbours that fill the lanes of a register
 
 
 def roll(tape: Tape) -> Rolled:
@@ -334,17 +333,17 @@ def _apart(parts: list[tuple[Any, ...]], singles: Any, single_regions: Any) -> l
 
 
 def _segments(sign: int, a: Any, b: Any, ra: Any, rb: Any) -> Iterator[tuple[int, Any, Any]]:
-    """Products apart by the regions that they read, where all members read the same."""
+    """Products apart by the regions that they read, where all members read the same, and by whether all examples share their
+    factors."""
     cuts = np.flatnonzero((ra[0, 1:] != ra[0, :-1]) | (rb[0, 1:] != rb[0, :-1])) + 1
-    if not len(cuts) or not ((ra == ra[0]).all() and (rb == rb[0]).all()):
-        yield sign, a, b
-    elif len(cuts) > 8 and a.shape[1] < 4 * len(cuts):  # a sum over the steps of a loop: one row, picked together
-        own = a[0] // LANES * 2 + b[0] // LANES
+    many = len(cuts) > 8 and a.shape[1] < 4 * len(cuts)  # a sum over the steps of a loop: one row, picked together
+    if many or not len(cuts) or not ((ra == ra[0]).all() and (rb == rb[0]).all()):
+        cuts = cuts[:0]
+    for i, j in itertools.pairwise([0, *cuts.tolist(), a.shape[1]]):
+        own = a[0, i:j] // LANES * 2 + b[0, i:j] // LANES
         for kind in sorted(set(own.tolist())):
-            yield sign, a[:, own == kind], b[:, own == kind]
-    else:
-        for i, j in itertools.pairwise([0, *cuts.tolist(), a.shape[1]]):
-            yield sign, a[:, i:j], b[:, i:j]
+            some = i + np.flatnonzero(own == kind) if len(own) > 1 else slice(i, j)
+            yield sign, a[:, some], b[:, some]
 
 
 def _scattered_rows(a: Any, b: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from micrograd.compile.places import Places, turn
 from micrograd.compile.scalars import LONG, in_memory
-from micrograd.compile.vector import LANES, Rows, Scatter, Take, shifted
+from micrograd.compile.vector import LANES, WIDE, Rows, Scatter, Take, shifted
 from micrograd.compile.views import nest
 
 MOST = 256  # members that are computed across, in an array on the stack
@@ -119,7 +119,7 @@ class Tables(Places):
             return self._together(firsts, lengths, four)
         walk = _Walk(self, firsts, lengths)
         length = self._length(lengths, walk)
-        if block >= 8 and rows.b is not None:
+        if block >= WIDE and rows.b is not None and steps[1] == 1:
             factors = [f"{base}, {places}" for base, places in (walk.row(n) for n in (1, 2))]
             sums = self.call("across", block, length, *factors, steps[2], "sums")
         else:

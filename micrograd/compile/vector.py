@@ -15,6 +15,7 @@ from micrograd.compile import tape as tapes
 from micrograd.compile.tape import KINDS
 
 LANES = 1 << 40  # the first address of the numbers that each example has its own of
+WIDE = 8  # neighbours that fill the lanes of a register
 Addresses = Any  # an integer array
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import micrograd
-from micrograd import Value, trees
+from micrograd import Value, ops, trees
 from micrograd.compile import interpreter, straight, toolchain
 
 INF, NAN = float("inf"), float("nan")
@@ -346,6 +346,82 @@ def test_where_the_compiler_has_gone_the_interpreter_goes_on(monkeypatch: pytest
         assert bits(bound()) == bits(result)
     assert bits(program.value_and_grad(x, wrt=(0,))) == bits(result)
     assert not kernel.runs
+
+
+def test_where_the_compiler_has_gone_fit_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*sources: str, extra: tuple[str, ...] = ()) -> Any:
+        raise toolchain.NoCompiler("gone")
+
+    def trained() -> float:
+        w = Value(0.0)
+        loss = micrograd.compile(lambda x, y: (w * x - y) ** 2, backend="native")
+        loss.backward(1.0, 2.0)
+        assert loss._last.kernel.runs
+        micrograd.fit(loss, [(1.0, 2.0), (2.0, 4.0)], micrograd.optim.SGD([w], lr=0.1), 3, 1, progress=False)
+        return w.data
+
+    expected = trained()
+    load = toolchain.load
+    monkeypatch.setattr(toolchain, "load", lambda *a, extra=(): (load if "MG_CASE" in a[0] else gone)(*a, extra=extra))
+    assert trained() == expected
+
+
+def test_a_program_that_is_asked_again_while_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the handler of a signal may do."""
+    program = micrograd.compile(lambda x, y: x * y + x + 0.125 * y, backend="native")
+    assert program(1.0, 2.0) == 3.25
+    load, answers = toolchain.load, []
+
+    def signalled(*sources: str, extra: tuple[str, ...] = ()) -> Any:
+        monkeypatch.setattr(toolchain, "load", load)
+        answers.append(program(100.0, 8.0))
+        return load(*sources, extra=extra)
+
+    monkeypatch.setattr(toolchain, "load", signalled)
+    program._last.kernel.runs = 1
+    assert program(1.0, 2.0) == 3.25
+    assert answers == [901.0]
+
+
+@pytest.fixture
+def operations(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Operations of the user's: one makes a fused sum that is zero at 1, one negates, one does both."""
+    monkeypatch.setattr(ops, "TABLE", dict(ops.TABLE))
+
+    @ops.op(domain=[(2.0, 3.0)])
+    def less_one(xp: Any, a: Any) -> Any:
+        return a * a - 1.0, (a + a,)
+
+    @ops.op(domain=[(2.0, 3.0)])
+    def flipped(xp: Any, a: Any) -> Any:
+        return -a, (-1.0,)
+
+    @ops.op(domain=[(2.0, 3.0)])
+    def one_less(xp: Any, a: Any) -> Any:
+        return -(a * a - 1.0), (-(a + a),)
+
+    return less_one, flipped, one_less
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_negated_fused_sum_keeps_the_sign_of_a_zero_in_loops(operations: Any, dtype: str) -> None:
+    """-(x * x - 1) is -0 at 1, but compilers would make it 1 - x * x."""
+    less_one, flipped, one_less = operations
+
+    def over_time(x: Any) -> Any:
+        xs = [x]
+        for _ in range(30):
+            xs.append(flipped(less_one(micrograd.maximum(xs[-1], -5.0))))
+        return xs[1:]
+
+    xs = [1.0, *np.linspace(2.0, 3.0, 40).tolist()]
+    grouped = micrograd.compile(lambda xs: [one_less(x) for x in xs], backend="native", dtype=dtype)
+    timed = micrograd.compile(over_time, backend="native", dtype=dtype)
+    for _ in range(2):
+        assert (bits(grouped(xs)[0]), bits(timed(1.0))) == (bits(-0.0), bits([-0.0, 1.0] * 15))
+        for program in (grouped, timed):
+            program._last.kernel.compile()
+    assert not any(straight.is_straight(program._last.kernel.rolled) for program in (grouped, timed))
 
 
 def test_an_interrupted_compiler_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,36 @@ def test_terms_of_which_some_are_shared_and_some_each_example_has() -> None:
         np.testing.assert_allclose(found[1], [leaf.grad for leaf in leaves], rtol=1e-12, atol=1e-12)
 
 
+def shared_chain(w: Any) -> list[Any]:
+    """Twelve numbers that all examples share, each from a place of its own."""
+    made = []
+    for i in range(12):
+        w = w * 0.5 + 1.0 / (i + 1.0)
+        made.append(w)
+    return made
+
+
+def mixed_products(w: Any, x: Any) -> Any:
+    y, z, u = micrograd.tanh(x[0]), micrograd.sin(x[1]), micrograd.exp(x[2])
+    return [p * y + a * z + a * u for p, a in zip(shared_chain(w), x, strict=True)]
+
+
+def mixed_rows(w: Any, x: Any) -> Any:
+    t = [micrograd.tanh(v) for v in x]
+    sums = [sum(x[(i * 5 + j * j) % 12] * t[(i * 7 + j**3) % 12] for j in range(10)) for i in range(12)]
+    return [p * x[i] + s for i, (p, s) in enumerate(zip(shared_chain(w), sums, strict=True))]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("function", [mixed_products, mixed_rows])
+def test_sums_of_which_one_term_has_a_shared_factor(function: Any, backend: str) -> None:
+    """Each member reads another region there, so that the terms are not taken apart by regions."""
+    x = np.random.default_rng(0).normal(size=(3, 12))
+    expected = [[v.data for v in function(0.3, list(map(micrograd.Value, row)))] for row in x.tolist()]
+    found = micrograd.compile(function, backend=backend, batch=(None, 0))(0.3, x)
+    np.testing.assert_allclose(np.array(found).T, expected, rtol=1e-12)
+
+
 def softmax(scores: list[Any]) -> list[Any]:
     highest = micrograd.detach(functools.reduce(micrograd.maximum, scores))
     exps = [micrograd.exp(z - highest) for z in scores]

@@ -92,6 +92,19 @@ def test_the_largest_of_rows_and_the_sign_of_zeros(size: int, dtype: str) -> Non
     assert program(zeros[(zeros == 0.0).any(axis=1)]) == expected
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [4, 5, 8, 9, 10, 12, 15, 16, 17, 24, 40])
+def test_rows_that_all_have_the_same_factors(size: int, dtype: str) -> None:
+    """The derivative by each weight has one term with the adjoint of the last sum, the same for all."""
+
+    def f(a: Any) -> Any:
+        *rows, w = a
+        sums = [micrograd.sin(sum(p * q for p, q in zip(row, w, strict=True))) for row in rows]
+        return sum(sums) + micrograd.sin(sum(0.5 * q for q in w))
+
+    agree(f, np.random.default_rng(0).normal(size=(25, size)), dtype=dtype)
+
+
 @pytest.mark.parametrize("tokens", [[2], [0, 3, 3, -1], [-4, 1, 1, 1, 0]], ids=repr)
 def test_rows_of_a_table_that_are_picked_once_or_more(tokens: list[int]) -> None:
     def f(table: Any, tokens: Any) -> Any:

@@ -1,7 +1,7 @@
 //@ base: needs
 // `real` is defined before this text. What a compiler may not choose, whether a * b + c is rounded once, is written mg_fma
-// wherever numbers must be the same in every program. Selections are conditional expressions of what was computed before,
-// so that loops over lanes vectorise.
+// wherever numbers must be the same in every program; nothing below is wrong where there is no such instruction. Selections
+// are conditional expressions of what was computed before, so that loops over lanes vectorise.
 #include <stdint.h>
 #include <string.h>
 #define MG_IS_float 1
@@ -43,12 +43,13 @@ MG_INLINE real mg_real(mg_uint u) {
 }
 MG_INLINE real mg_abs(real x) { return MG_LIBM(fabs)(x); }
 MG_INLINE real mg_sqrt(real x) { return MG_LIBM(sqrt)(x); }
-#ifdef __FP_FAST_FMA  // a * b + c rounded once, where that is as fast
+// a * b + c rounded once, where that is as fast.
+#if defined(__FP_FAST_FMA) || defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 #define MG_FMA(a, b, c) __builtin_fma(a, b, c)
 #else
 #define MG_FMA(a, b, c) ((a) * (b) + (c))
 #endif
-#if MG_FLOAT && defined(__FP_FAST_FMAF)
+#if MG_FLOAT && (defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA))
 MG_INLINE real mg_fma(real a, real b, real c) { return __builtin_fmaf(a, b, c); }
 #elif MG_FLOAT
 MG_INLINE real mg_fma(real a, real b, real c) { return a * b + c; }

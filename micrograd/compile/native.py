@@ -87,10 +87,12 @@ class NativeKernel:
         loaded = toolchain.load(*writer.units(), extra=self.flags)
         self.block = writer.lanes
         size = 1 << (self.rolled.lanes * self.block + 64).bit_length()
-        if size not in self.scratch:
+        known = size in self.scratch
+        if not known:
             self.scratch[size] = aligned(size, self.dtype)
         numbers = self._numbers(self.rolled.shared + 16, 0, ())
         self._run_by(loaded, numbers, self.scratch[size], writer.tables(), writer.results())
+        self.bytes -= self.scratch[size].nbytes * known  # another kernel has counted it
 
     def _numbers(self, size: int, start: int, literals: Sequence[float]) -> Any:
         """The numbers of a program, of which there are the constants, and literals from ``start`` on."""

@@ -21,7 +21,7 @@ from micrograd.compile.tables import Tables
 from micrograd.compile.vector import LANES, Instruction, Loop, Map, Product, Rolled, Rows, Take
 from micrograd.compile.views import strides
 
-LONG = 4  # functions, of a program that is compiled in halves, at least
+HALVED = 4  # functions of a program that is compiled in halves, at least
 HIDDEN = '__attribute__((visibility("hidden")))'
 STATEMENTS = 60  # in a function: compilers slow down on long ones
 CACHE_BYTES, OUTER_CACHE_BYTES = 1 << 18, 1 << 20  # where the numbers of the examples worked on together should stay
@@ -120,7 +120,7 @@ class Writer(Loops, Products, Straight, Tables):
         apart = "tiles" in needed(frozenset(self.needs))
         kernels = [f"#define MG_LINKAGE {HIDDEN}\n{sizes}{sections}"] if apart else []
         head = [sizes, declared(sections) if apart else sections, MACROS]
-        if len(self.parts) < LONG:
+        if len(self.parts) < HALVED:
             return ["\n".join([*head, *_functions(self.parts), self.entries, CALL]), *kernels]
         ends = np.cumsum([len(body) for _, body in self.parts])
         half = int(np.searchsorted(ends, ends[-1] // 2))

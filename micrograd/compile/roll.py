@@ -252,8 +252,9 @@ class _Roller:
             )
             self.made.append(Map(kind.code, [places], (), ins))
             return
-        if not matrices and len(found) > (plus + minus) // 2 and all(_of_one_kind(m) for _, *ab, _, _ in parts for m in ab):
-            found = [(sign, a, b, None) for sign, a, b, *_ in parts]  # a term from here, a term from there
+        few = len(found) > max(len(parts), (plus + minus) // 2)  # terms in each: one from here, one from there
+        if not matrices and few and all(_of_one_kind(m) for _, *ab, _, _ in parts for m in ab):
+            found = [(sign, a, b, None) for sign, a, b, *_ in parts]
         places = self._places(members)
         add = self._roll_singles(operands[:, n:], single, places, bool(reduced))
         for sign, a, b, grid in found:

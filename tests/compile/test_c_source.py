@@ -16,6 +16,7 @@ import pytest
 from checking import Case, arguments, bundle, compile_program
 from conftest import ROOT
 
+import micrograd
 from micrograd import trees
 from micrograd.compile.c_file import _tables
 
@@ -91,6 +92,16 @@ def test_the_function_that_fills_the_table_fills_it_with_its_numbers(seed: int, 
     loaded = ctypes.CDLL(str(library))
     loaded.mg_tables()
     assert list((ctypes.c_int32 * len(table)).in_dll(loaded, "mg_table")) == table.tolist()
+
+
+def test_the_comment_names_the_flags_that_give_the_same_bits() -> None:
+    """A program that begins on the interpreter is compiled without contraction; one of a batch is not."""
+    small = micrograd.compile(lambda xs: sum(micrograd.exp(x) for x in xs), backend="native")
+    small([0.5] * 40)
+    assert "-fopenmp-simd -ffp-contract=off -DMG_EXACT, link with -lm" in small.c_source
+    many = micrograd.compile(lambda x: micrograd.exp(x) * x, batch=(0,), backend="native")
+    many(np.arange(3.0))
+    assert "-fopenmp-simd, link with -lm" in many.c_source
 
 
 def test_a_table_that_repeats_is_short() -> None:

@@ -24,7 +24,7 @@ WORTH = 20_000_000  # operations that take as long as the compiler does
 EXACT = ("-ffp-contract=off", "-DMG_EXACT")  # with these flags a compiled program rounds as the interpreter does
 # by the number that the C knows them by
 _OPERATIONS = ("end", "in", "out", "move", "+", "-", "*", "div", "neg", "fma", "fms", "fnma", "maximum", "abs", "sqrt",
-               "<", "<=", ">", ">=", "where", "&", "|", "sign_of", "root", "exp", "expm1", "log", "log1p", "log2", "log10",
+               "<", "<=", ">", ">=", "where", "&", "|", "root", "exp", "expm1", "log", "log1p", "log2", "log10",
                "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc",
                "pow", "atan2", "hypot", "sum", "largest", "dot")  # fmt: skip
 _NUMBERS = {name: i for i, name in enumerate(_OPERATIONS)}
